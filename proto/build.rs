@@ -1,0 +1,24 @@
+//! Compiles the .proto files without protoc: protox parses them, tonic generates the code.
+use std::path::PathBuf;
+
+use prost::Message;
+
+const FILES: &[&str] = &[
+    "assent/transaction/v1/participant.proto",
+    "assent/transaction/v1/coordinator.proto",
+    "assent/order/v1/order.proto",
+    "assent/order/v1/store.proto",
+    "assent/inventory/v1/inventory.proto",
+    "assent/payment/v1/payment.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    for folder in ["assent", "google"] {
+        println!("cargo:rerun-if-changed={folder}");
+    }
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
