@@ -1,1 +1,29 @@
-//! Placeholder.
+//! What every service shares.
+//!
+//! A participant implements [`Resource`] (prepare, commit and abort of a batch of branches within a given Postgres
+//! transaction) and calls [`run`]; it gets the durable log, group commit, fencing, in-doubt recovery, garbage
+//! collection and the gRPC face from here. The coordinator uses the parts below the log: [`group_commit`],
+//! [`postgres`], [`server`], [`status`], [`telemetry`] and [`crash_point`].
+//!
+//! Nothing here knows a word of shopping.
+pub mod audit;
+mod collector;
+pub mod config;
+pub mod crash_point;
+mod desk;
+pub mod group_commit;
+mod grpc;
+mod log;
+pub mod postgres;
+mod refusal;
+pub mod resource;
+mod run;
+pub mod server;
+pub mod status;
+mod sweeper;
+pub mod telemetry;
+
+pub use config::ParticipantArgs;
+pub use refusal::Refusal;
+pub use resource::{InvalidBranch, PreparedBranch, Resource};
+pub use run::{Context, run};

@@ -3,6 +3,8 @@
 //! Generated types stop at the `grpc/` and `participants/` folders of the services.
 #![allow(missing_docs, clippy::all)]
 
+pub mod money;
+
 /// All files' descriptors, encoded, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

@@ -1,0 +1,297 @@
+//! Group commit: one task owns one connection and runs what has queued up meanwhile as one local transaction.
+//!
+//! At most one batch is in flight; the next collects while it runs, so the batch grows with the load and a lone caller
+//! waits for nobody. The task can't be cancelled from outside: a caller that goes away leaves its entry to be carried
+//! out. Callers never see a batch: each gets the replies to its own entries.
+//!
+//! A connection lost in COMMIT leaves the outcome unknown. The batch is then run again on a new connection: every kind
+//! of work here reads first what stands, so a second run answers what the first one wrote, or does it now. Only when no
+//! answer can be had within [`Options::doubt_after`] are the entries answered as doubt.
+use std::collections::HashSet;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::crash_point;
+use crate::postgres::{Failure, classify};
+
+/// How an entry wants to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Forced, at once: somebody's answer waits for it.
+    Now,
+    /// Forced, but it may wait a moment ([`Options::linger`]) to ride with something urgent.
+    Soon,
+    /// May be lost in a crash of the database; rides with something urgent if it can.
+    Lazy,
+}
+
+/// What a writer carries out.
+pub trait Work: Send + Sync + 'static {
+    /// One thing to do. Idempotent: the batch may be run again after its outcome was lost.
+    type Entry: Send + Sync + 'static;
+    /// Its answer.
+    type Reply: Send + 'static;
+    /// Entries of one key never share a batch, so that each sees what the one before it wrote.
+    type Key: Eq + Hash;
+
+    /// The entry's key.
+    fn key(entry: &Self::Entry) -> Self::Key;
+    /// The entry's urgency.
+    fn urgency(entry: &Self::Entry) -> Urgency;
+    /// Carries out a batch within the local transaction that `connection` is in; one reply for each entry, in order.
+    fn run(
+        &self,
+        connection: &mut PgConnection,
+        entries: &[Self::Entry],
+    ) -> impl Future<Output = Result<Vec<Self::Reply>, sqlx::Error>> + Send;
+    /// The answer when nothing can be known: the database can't be reached, or this entry alone fails.
+    fn doubt(&self, entry: &Self::Entry, cause: &str) -> Self::Reply;
+}
+
+/// Tuning of a writer.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Entries in one batch, at most.
+    pub max_batch: usize,
+    /// Entries that wait, at most; beyond it callers wait for a place.
+    pub queue: usize,
+    /// How long lazy entries wait for something urgent to ride with.
+    pub linger: Duration,
+    /// When to give up on a database that doesn't answer, and answer doubt.
+    pub doubt_after: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            max_batch: 512,
+            queue: 4096,
+            linger: Duration::from_millis(5),
+            doubt_after: Duration::from_millis(1500),
+        }
+    }
+}
+
+struct Item<W: Work> {
+    entry: W::Entry,
+    reply: oneshot::Sender<W::Reply>,
+}
+
+/// A handle on the writer task; clones share the task, which ends when the last one is dropped.
+pub struct GroupCommit<W: Work> {
+    queue: mpsc::Sender<Item<W>>,
+}
+
+impl<W: Work> Clone for GroupCommit<W> {
+    fn clone(&self) -> Self {
+        GroupCommit { queue: self.queue.clone() }
+    }
+}
+
+/// The writer task is gone: the process is shutting down, or it panicked. The entry's outcome is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the writer has stopped; the outcome is unknown")]
+pub struct Stopped;
+
+impl<W: Work> GroupCommit<W> {
+    /// Starts the writer task.
+    pub fn start(work: Arc<W>, connect: PgConnectOptions, options: Options) -> Self {
+        let (queue, items) = mpsc::channel(options.queue);
+        tokio::spawn(Writer { work, connect, options, items, connection: None }.write());
+        GroupCommit { queue }
+    }
+
+    /// Has one entry carried out. Dropping the future doesn't cancel it once it is queued.
+    pub async fn submit(&self, entry: W::Entry) -> Result<W::Reply, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Item { entry, reply }).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Has several entries carried out, in one batch if they fit; replies in their order.
+    pub async fn submit_all(&self, entries: Vec<W::Entry>) -> Result<Vec<W::Reply>, Stopped> {
+        let mut answers = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (reply, answer) = oneshot::channel();
+            self.queue.send(Item { entry, reply }).await.map_err(|_| Stopped)?;
+            answers.push(answer);
+        }
+        let mut replies = Vec::with_capacity(answers.len());
+        for answer in answers {
+            replies.push(answer.await.map_err(|_| Stopped)?);
+        }
+        Ok(replies)
+    }
+}
+
+struct Writer<W: Work> {
+    work: Arc<W>,
+    connect: PgConnectOptions,
+    options: Options,
+    items: mpsc::Receiver<Item<W>>,
+    connection: Option<PgConnection>,
+}
+
+/// How one run of a batch ended, when not well.
+enum Run {
+    /// Nothing is known to have been written; a run on a new connection tells.
+    Again(String),
+    /// The database refused the batch itself.
+    Refused(String),
+}
+
+impl<W: Work> Writer<W> {
+    async fn write(mut self) {
+        let mut waiting: Vec<Item<W>> = Vec::new();
+        while self.collect(&mut waiting).await {
+            let batch = self.cut_batch(&mut waiting);
+            self.write_batch(batch).await;
+        }
+    }
+
+    /// Waits for work, and for lazy work a little longer. False when there will never be more.
+    async fn collect(&mut self, waiting: &mut Vec<Item<W>>) -> bool {
+        if waiting.is_empty() {
+            match self.items.recv().await {
+                Some(item) => waiting.push(item),
+                None => return false,
+            }
+        }
+        let until = Instant::now() + self.options.linger;
+        loop {
+            while waiting.len() < self.options.max_batch {
+                match self.items.try_recv() {
+                    Ok(item) => waiting.push(item),
+                    Err(_) => break,
+                }
+            }
+            let urgent = waiting.iter().any(|item| W::urgency(&item.entry) == Urgency::Now);
+            if urgent || waiting.len() >= self.options.max_batch {
+                return true;
+            }
+            match tokio::time::timeout_at(until, self.items.recv()).await {
+                Ok(Some(item)) => waiting.push(item),
+                Ok(None) | Err(_) => return true,
+            }
+        }
+    }
+
+    /// Takes what may share a batch; a second entry of one key stays for the next.
+    fn cut_batch(&self, waiting: &mut Vec<Item<W>>) -> Vec<Item<W>> {
+        let mut keys = HashSet::with_capacity(waiting.len());
+        let mut later = Vec::new();
+        let mut batch = Vec::with_capacity(waiting.len());
+        for item in waiting.drain(..) {
+            if batch.len() < self.options.max_batch && keys.insert(W::key(&item.entry)) {
+                batch.push(item);
+            } else {
+                later.push(item);
+            }
+        }
+        *waiting = later;
+        batch
+    }
+
+    /// Runs a batch to its end: replies to everyone. What fails is halved until the bad entry stands alone.
+    async fn write_batch(&mut self, batch: Vec<Item<W>>) {
+        let mut stack = vec![batch];
+        while let Some(batch) = stack.pop() {
+            let (entries, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|item| (item.entry, item.reply)).unzip();
+            match self.run_until_known(&entries).await {
+                Ok(answers) => {
+                    for (reply, answer) in replies.into_iter().zip(answers) {
+                        // The caller may have gone away; its entry is done all the same.
+                        let _ = reply.send(answer);
+                    }
+                    crash_point::pass("batch.after_reply");
+                }
+                Err(Run::Refused(cause)) if entries.len() > 1 => {
+                    tracing::warn!(entries = entries.len(), %cause, "a batch failed; trying its halves");
+                    let mut first: Vec<_> =
+                        entries.into_iter().zip(replies).map(|(entry, reply)| Item { entry, reply }).collect();
+                    let second = first.split_off(first.len() / 2);
+                    // The first half runs first: the order of arrival stays.
+                    stack.push(second);
+                    stack.push(first);
+                }
+                Err(Run::Refused(cause) | Run::Again(cause)) => {
+                    for (entry, reply) in entries.iter().zip(replies) {
+                        let _ = reply.send(self.work.doubt(entry, &cause));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn run_until_known(&mut self, entries: &[W::Entry]) -> Result<Vec<W::Reply>, Run> {
+        let give_up = Instant::now() + self.options.doubt_after;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            match self.run_once(entries).await {
+                Err(Run::Again(cause)) if Instant::now() + pause < give_up => {
+                    tracing::debug!(%cause, "the outcome of a batch is not known; running it again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(250));
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// One local transaction. On any failure the connection is either back outside a transaction or dropped.
+    async fn run_once(&mut self, entries: &[W::Entry]) -> Result<Vec<W::Reply>, Run> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let connecting = tokio::time::timeout(self.options.doubt_after, self.connect.connect());
+                match connecting.await {
+                    Ok(Ok(connection)) => connection,
+                    Ok(Err(error)) => return Err(Run::Again(error.to_string())),
+                    Err(_) => return Err(Run::Again("connecting to the database timed out".to_owned())),
+                }
+            }
+        };
+        match self.transact(&mut connection, entries).await {
+            Ok(replies) => {
+                self.connection = Some(connection);
+                Ok(replies)
+            }
+            Err(error) => {
+                let run = match classify(&error) {
+                    Failure::Lost | Failure::Retry => Run::Again(error.to_string()),
+                    Failure::Refused => Run::Refused(error.to_string()),
+                };
+                if classify(&error) == Failure::Lost || connection.execute("ROLLBACK").await.is_err() {
+                    let _ = connection.close_hard().await;
+                } else {
+                    self.connection = Some(connection);
+                }
+                Err(run)
+            }
+        }
+    }
+
+    async fn transact(
+        &self,
+        connection: &mut PgConnection,
+        entries: &[W::Entry],
+    ) -> Result<Vec<W::Reply>, sqlx::Error> {
+        let lazy = entries.iter().all(|entry| W::urgency(entry) == Urgency::Lazy);
+        crash_point::pass("batch.before_begin");
+        connection.execute(if lazy { "BEGIN; SET LOCAL synchronous_commit = off" } else { "BEGIN" }).await?;
+        crash_point::pass("batch.before_sql");
+        let replies = self.work.run(connection, entries).await?;
+        assert_eq!(replies.len(), entries.len(), "one reply for each entry");
+        crash_point::pass("batch.before_commit");
+        connection.execute("COMMIT").await?;
+        crash_point::pass("batch.after_commit");
+        Ok(replies)
+    }
+}

@@ -1,0 +1,99 @@
+//! How services connect to their Postgres, and what its errors mean.
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
+use tokio::time::Instant;
+
+/// What an error means for the local transaction it happened in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection is gone. In COMMIT: the outcome is unknown; before it: nothing was written.
+    Lost,
+    /// Nothing was written, and the same may succeed now (deadlock, serialization, conflict with another writer).
+    Retry,
+    /// Nothing was written, and the same will fail again.
+    Refused,
+}
+
+/// The error with which work asks to be run again, because it met another writer.
+pub fn conflict() -> sqlx::Error {
+    sqlx::Error::Protocol(CONFLICT.to_owned())
+}
+
+const CONFLICT: &str = "another writer was faster";
+
+/// What an error means.
+pub fn classify(error: &sqlx::Error) -> Failure {
+    match error {
+        sqlx::Error::Database(database) => match database.code().as_deref() {
+            // Class 08: connection; 57P0x: the server is shutting down, crashed, or is not up yet; 53: out of resources.
+            Some(code) if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") => Failure::Lost,
+            Some("40001" | "40P01" | "55P03") => Failure::Retry,
+            _ => Failure::Refused,
+        },
+        sqlx::Error::Protocol(message) if message == CONFLICT => Failure::Retry,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => Failure::Lost,
+        _ => Failure::Refused,
+    }
+}
+
+/// How to connect: the URL, the service's name for pg_stat_activity, and guards for a writer's session.
+///
+/// The plan settings keep the plans of prepared statements from being made for the empty tables of a first start.
+pub fn connect_options(database_url: &str, application_name: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(PgConnectOptions::from_str(database_url)?
+        .application_name(application_name)
+        .log_statements(tracing::log::LevelFilter::Off)
+        .options([
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+        ]))
+}
+
+/// A pool for reads, which waits for the database to come up.
+pub async fn connect_pool(
+    database_url: &str,
+    application_name: &str,
+    max_connections: u32,
+    wait: Duration,
+) -> Result<PgPool, sqlx::Error> {
+    let options = connect_options(database_url, application_name)?;
+    let give_up = Instant::now() + wait;
+    loop {
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_secs(3))
+            .connect_with(options.clone());
+        match pool.await {
+            Ok(pool) => return Ok(pool),
+            Err(error) if Instant::now() < give_up && classify(&error) == Failure::Lost => {
+                tracing::info!(%error, "waiting for Postgres");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Runs a crate's migrations. Each crate keeps its own table of them, so that a participant's log and the service's own
+/// tables move forward apart.
+pub async fn migrate(
+    pool: &PgPool,
+    mut migrator: Migrator,
+    table: &'static str,
+) -> Result<(), sqlx::migrate::MigrateError> {
+    migrator.dangerous_set_table_name(table);
+    migrator.run(pool).await
+}

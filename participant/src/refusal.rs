@@ -1,0 +1,41 @@
+//! Why a branch was refused or aborted: kept in the log, told to the client.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a branch was refused or aborted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Machine-readable, UPPER_SNAKE_CASE, such as `OUT_OF_STOCK`.
+    pub reason: String,
+    /// One sentence for a person.
+    pub message: String,
+    /// Details such as sku, requested and available.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Refusal {
+    /// A refusal without details.
+    pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Refusal { reason: reason.into(), message: message.into(), metadata: BTreeMap::new() }
+    }
+
+    /// Adds a detail.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl ToString) -> Self {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    /// As JSON, the form in which it is stored.
+    pub fn to_json(&self) -> String {
+        // A struct of strings always serialises; an empty object would still be a readable refusal.
+        serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
+    }
+
+    /// From its stored form. What can't be read becomes a refusal that says so.
+    pub fn from_json(json: &str) -> Self {
+        serde_json::from_str(json).unwrap_or_else(|_| Refusal::new("UNREADABLE", json))
+    }
+}

@@ -1,0 +1,75 @@
+//! What a service implements to be a participant.
+use std::future::Future;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::Refusal;
+use crate::audit::Check;
+
+/// A branch with the transaction that it is part of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PreparedBranch<B> {
+    /// The transaction; unique within a batch.
+    pub transaction_id: Uuid,
+    /// The branch, as [`Resource::decode`] read it.
+    pub branch: B,
+}
+
+/// A branch that can't be read or is not valid: the caller's fault, so it is answered with INVALID_ARGUMENT, leaves no
+/// row, and is no vote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {description}")]
+pub struct InvalidBranch {
+    /// Which field of the branch.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+/// What a service keeps and can prepare, commit and abort.
+///
+/// Each of the three runs within a local transaction that the caller begins and commits, on the connection given; the
+/// caller writes the log rows in the same local transaction. Use set-based statements: one for the whole batch, touching
+/// shared rows in sorted order. An error fails the whole batch: the caller rolls back and tries again in halves, so that
+/// one bad branch can't fail its neighbours; what remains bad alone is answered as doubt.
+pub trait Resource: Send + Sync + 'static {
+    /// A branch, decoded and valid in itself.
+    type Branch: Send + Sync + Clone + 'static;
+
+    /// The participant's name in transactions, such as `inventory`.
+    fn name(&self) -> &'static str;
+
+    /// Reads and checks an encoded branch, without looking at the database.
+    fn decode(&self, bytes: &[u8]) -> Result<Self::Branch, InvalidBranch>;
+
+    /// Takes the holds, deciding the branches in the order given. Answers for each, in that order, whether it is held;
+    /// a refused branch must leave nothing behind.
+    fn prepare(
+        &self,
+        connection: &mut PgConnection,
+        branches: &[PreparedBranch<Self::Branch>],
+    ) -> impl Future<Output = Result<Vec<Result<(), Refusal>>, sqlx::Error>> + Send;
+
+    /// Makes held branches take effect. It must succeed for what was prepared.
+    fn commit(
+        &self,
+        connection: &mut PgConnection,
+        branches: &[PreparedBranch<Self::Branch>],
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Gives held branches back. It must succeed for what was prepared. The refusal says why the transaction was aborted.
+    fn abort(
+        &self,
+        connection: &mut PgConnection,
+        branches: &[(PreparedBranch<Self::Branch>, Refusal)],
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Checks the service's own invariants in one snapshot (the connection is in a REPEATABLE READ transaction):
+    /// no-orphan-holds, that is that its holds are those of the PREPARED rows given, and its own such as no-oversell.
+    fn audit(
+        &self,
+        connection: &mut PgConnection,
+        prepared: &[PreparedBranch<Self::Branch>],
+    ) -> impl Future<Output = Result<Vec<Check>, sqlx::Error>> + Send;
+}
