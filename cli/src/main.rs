@@ -1,2 +1,96 @@
-//! Placeholder.
-fn main() {}
+//! The `assent` command: starts a system, places orders, and looks into it. It talks gRPC only.
+mod account;
+mod client;
+mod dev;
+mod failure;
+mod health;
+mod money;
+mod order;
+mod output;
+mod stock;
+mod tx;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use client::Services;
+use failure::Failure;
+use output::Output;
+
+/// Atomic orders over inventory, order and payment services
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 refused, 4 outcome unknown.
+#[derive(Debug, Parser)]
+#[command(name = "assent", version, max_term_width = 100)]
+struct Cli {
+    /// The form of the data on stdout
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    services: Services,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Dev(dev::Dev),
+    #[command(name = dev::child::VERB)]
+    DevChild(dev::child::Child),
+    #[command(subcommand)]
+    Order(order::Order),
+    #[command(subcommand)]
+    Stock(stock::Stock),
+    #[command(subcommand)]
+    Account(account::Account),
+    #[command(subcommand)]
+    Tx(tx::Tx),
+    Health(health::Health),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.line());
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { output, services, verb } = cli;
+    let failed = |error| Failure::new(format!("cannot start: {error}"));
+    if let Verb::DevChild(child) = verb {
+        return child.run();
+    }
+    if let Verb::Dev(dev) = verb {
+        // Everything on this one thread: the kernel ties the children to the thread that starts them.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        return runtime.block_on(dev.run(output));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        match verb {
+            Verb::Order(verb) => verb.run(&services, output).await,
+            Verb::Stock(verb) => verb.run(&services, output).await,
+            Verb::Account(verb) => verb.run(&services, output).await,
+            Verb::Tx(verb) => verb.run(&services, output).await,
+            Verb::Health(verb) => verb.run(output, services.timeout_ms).await,
+            Verb::Dev(_) | Verb::DevChild(_) => Ok(()), // done above
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

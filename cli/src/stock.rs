@@ -1,0 +1,134 @@
+//! `assent stock`: what is on hand, held and available.
+use clap::Subcommand;
+use proto::assent::inventory::v1 as wire;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::client::Services;
+use crate::failure::{Call, Failure};
+use crate::output::{Output, table, time};
+
+/// Stock per SKU
+#[derive(Debug, Subcommand)]
+pub enum Stock {
+    /// Set what is on hand; creates the SKU if it is new
+    Set {
+        /// The article
+        sku: String,
+        /// How many are on hand
+        quantity: i64,
+    },
+    /// Add to what is on hand, or take from it
+    #[command(allow_negative_numbers = true)]
+    Adjust {
+        /// The article
+        sku: String,
+        /// How many come (positive) or go (negative)
+        delta: i64,
+        /// Names the request, so that it can be repeated; made up if not given
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+    },
+    /// Show one SKU
+    Get {
+        /// The article
+        sku: String,
+    },
+    /// List the SKUs
+    Ls {
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct StockView {
+    sku: String,
+    on_hand: i64,
+    held: i64,
+    available: i64,
+    version: i64,
+    update_time: Option<String>,
+}
+
+impl From<wire::StockItem> for StockView {
+    fn from(item: wire::StockItem) -> Self {
+        let update_time = time(item.update_time.as_ref());
+        let wire::StockItem { sku, on_hand, held, available, version, .. } = item;
+        StockView { sku, on_hand, held, available, version, update_time }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct StockList {
+    items: Vec<StockView>,
+}
+
+impl Stock {
+    /// Runs the verb.
+    pub async fn run(self, services: &Services, output: Output) -> Result<(), Failure> {
+        let mut client = services.stock().await?;
+        let item = match self {
+            Stock::Set { sku, quantity } => {
+                let request = services.request(wire::SetStockRequest { sku, on_hand: quantity });
+                let answer = client.set_stock(request).await.map_err(|status| Failure::of_status(&status, Call::Write));
+                answer?.into_inner().item
+            }
+            Stock::Adjust { sku, delta, request_id } => {
+                let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+                let request = services.request(wire::AdjustStockRequest { sku, delta, request_id: request_id.clone() });
+                let answer = client.adjust_stock(request).await.map_err(|status| {
+                    let failure = Failure::of_status(&status, Call::Write);
+                    match failure.exit {
+                        crate::failure::Exit::Unknown => {
+                            failure.hint(format!("it may have happened: repeat it with --request-id {request_id}"))
+                        }
+                        _ => failure,
+                    }
+                });
+                answer?.into_inner().item
+            }
+            Stock::Get { sku } => {
+                let request = services.request(wire::GetStockRequest { sku });
+                let answer = client.get_stock(request).await.map_err(|status| Failure::of_status(&status, Call::Read));
+                answer?.into_inner().item
+            }
+            Stock::Ls { limit } => return list(services, limit, output).await,
+        };
+        let item = item.ok_or_else(|| Failure::new("the inventory answered without the stock"))?;
+        output.print(&StockView::from(item), |view| stock_table(std::slice::from_ref(view)))
+    }
+}
+
+async fn list(services: &Services, limit: u32, output: Output) -> Result<(), Failure> {
+    let mut client = services.stock().await?;
+    let mut items: Vec<StockView> = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let left = (limit as usize).saturating_sub(items.len()).min(1_000);
+        let request =
+            services.request(wire::ListStockRequest { page_size: i32::try_from(left).unwrap_or(1_000), page_token });
+        let page = client.list_stock(request).await.map_err(|status| Failure::of_status(&status, Call::Read))?;
+        let page = page.into_inner();
+        items.extend(page.items.into_iter().map(StockView::from));
+        page_token = page.next_page_token;
+        if page_token.is_empty() || items.len() >= limit as usize {
+            break;
+        }
+    }
+    output.print(&StockList { items }, |list| stock_table(&list.items))
+}
+
+fn stock_table(items: &[StockView]) -> String {
+    let rows = items
+        .iter()
+        .map(|item| {
+            let counts = [item.on_hand, item.held, item.available].map(|count| count.to_string());
+            let mut row = vec![item.sku.clone()];
+            row.extend(counts);
+            row
+        })
+        .collect();
+    table(&["sku", "on hand", "held", "available"], &[1, 2, 3], rows)
+}
