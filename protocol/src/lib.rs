@@ -8,11 +8,13 @@
 //! - [`owner`]: one attempt, driven by the coordinator that took the client's request.
 //! - [`recovery`]: one run of Recover, by any coordinator, at any time.
 //! - [`collection`]: what garbage collection may delete.
+//! - [`invariants`]: what must hold across the databases, checked on facts read from them.
 //!
 //! The protocol is a two-phase commit whose commit point is implicit (a durable STAGING record and every vote yes), as
 //! in CockroachDB's parallel commits, with durable refusals and fencing in place of timestamp-cache pushes.
 pub mod branch;
 pub mod collection;
+pub mod invariants;
 pub mod owner;
 pub mod record;
 pub mod recovery;
