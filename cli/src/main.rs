@@ -2,6 +2,7 @@
 mod account;
 mod client;
 mod dev;
+mod doctor;
 mod failure;
 mod health;
 mod money;
@@ -46,6 +47,7 @@ enum Verb {
     Account(account::Account),
     #[command(subcommand)]
     Tx(tx::Tx),
+    Doctor(doctor::Doctor),
     Health(health::Health),
 }
 
@@ -78,6 +80,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Verb::Stock(verb) => verb.run(&services, output).await,
             Verb::Account(verb) => verb.run(&services, output).await,
             Verb::Tx(verb) => verb.run(&services, output).await,
+            Verb::Doctor(verb) => verb.run(&services, output).await,
             Verb::Health(verb) => verb.run(output, services.timeout_ms).await,
             Verb::Dev(_) | Verb::DevChild(_) => Ok(()), // done above
         }

@@ -1,0 +1,65 @@
+//! What each participant says of its own invariants.
+use std::collections::BTreeMap;
+
+use proto::assent::transaction::v1 as wire;
+use protocol::invariants::Invariant;
+
+use crate::client::{Service, Services};
+use crate::failure::{Call, Failure};
+
+/// What a participant found wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Which participant.
+    pub participant: &'static str,
+    /// The transaction concerned; empty if none can be named.
+    pub transaction_id: String,
+    /// What is concerned: a SKU, an account.
+    pub subject: String,
+    /// What is wrong.
+    pub detail: String,
+}
+
+impl Finding {
+    /// Whether it is about the same thing; the figures may have moved.
+    pub fn is_about(&self, other: &Finding) -> bool {
+        (self.participant, &self.transaction_id, &self.subject)
+            == (other.participant, &other.transaction_id, &other.subject)
+    }
+}
+
+/// One invariant as the participants see it.
+#[derive(Debug, Default)]
+pub struct Audited {
+    /// How many things were checked.
+    pub checked_count: u64,
+    /// What violates it.
+    pub findings: Vec<Finding>,
+}
+
+/// Asks every participant to check itself.
+pub async fn all(services: &Services) -> Result<BTreeMap<Invariant, Audited>, Failure> {
+    let mut audited: BTreeMap<Invariant, Audited> = BTreeMap::new();
+    for participant in Service::PARTICIPANTS {
+        let mut client = services.participant(participant).await?;
+        let answer = client.audit(services.request(wire::AuditRequest {})).await.map_err(|status| {
+            let failure = Failure::of_status(&status, Call::Read);
+            Failure { message: format!("{} cannot audit itself: {}", participant.name(), failure.message), ..failure }
+        })?;
+        for check in answer.into_inner().checks {
+            let invariant = Invariant::of_name(&check.invariant).ok_or_else(|| {
+                let message = format!("{} checked an invariant {:?}", participant.name(), check.invariant);
+                Failure::new(message).hint("is it of another version than this command?")
+            })?;
+            let all = audited.entry(invariant).or_default();
+            all.checked_count += u64::try_from(check.checked_count).unwrap_or(0);
+            all.findings.extend(check.violations.into_iter().map(|violation| Finding {
+                participant: participant.name(),
+                transaction_id: violation.transaction_id,
+                subject: violation.subject,
+                detail: violation.detail,
+            }));
+        }
+    }
+    Ok(audited)
+}
