@@ -8,6 +8,7 @@ mod health;
 mod money;
 mod order;
 mod output;
+mod replay;
 mod stock;
 mod tx;
 
@@ -48,6 +49,7 @@ enum Verb {
     #[command(subcommand)]
     Tx(tx::Tx),
     Doctor(doctor::Doctor),
+    Replay(replay::Replay),
     Health(health::Health),
 }
 
@@ -81,6 +83,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Verb::Account(verb) => verb.run(&services, output).await,
             Verb::Tx(verb) => verb.run(&services, output).await,
             Verb::Doctor(verb) => verb.run(&services, output).await,
+            Verb::Replay(verb) => verb.run(&services, output).await,
             Verb::Health(verb) => verb.run(output, services.timeout_ms).await,
             Verb::Dev(_) | Verb::DevChild(_) => Ok(()), // done above
         }

@@ -82,6 +82,12 @@ impl Decimal {
         self.nanos == 0
     }
 
+    /// The whole part of `count` times this; at most what fits.
+    pub fn floor_of(self, count: i64) -> i64 {
+        let product = self.nanos.saturating_mul(i128::from(count)).div_euclid(NANOS_PER_UNIT);
+        i64::try_from(product).unwrap_or(if product < 0 { i64::MIN } else { i64::MAX })
+    }
+
     /// The amount on the wire.
     pub fn to_wire(self, currency_code: &str) -> Money {
         Money {
@@ -174,6 +180,17 @@ mod tests {
         assert_eq!("0.0000000001".parse::<Decimal>(), Err(BadDecimal::TooFine));
         assert_eq!("9223372036854775808".parse::<Decimal>(), Err(BadDecimal::TooLarge));
         assert_eq!("92233720368547758.08".parse::<Decimal>().unwrap().to_minor("GBP"), None);
+    }
+
+    #[test]
+    fn a_part_of_a_count_is_rounded_down_exactly() {
+        let part = |factor: &str, count| factor.parse::<Decimal>().unwrap().floor_of(count);
+        assert_eq!(part("0.8", 10), 8);
+        assert_eq!(part("0.8", 9), 7);
+        assert_eq!(part("0.8", 5), 4); // 0.8 * 5 is 4.000000000000000222 in floating point, 0.29 * 100 is not even 29
+        assert_eq!(part("0.29", 100), 29);
+        assert_eq!(part("0", 7), 0);
+        assert_eq!(part("1000", i64::MAX), i64::MAX);
     }
 
     #[test]

@@ -1,0 +1,172 @@
+//! Places one invoice, through lost answers and participants that are down, at most once.
+//!
+//! The request id is made from the invoice's number, so the file run again asks again for the same orders and is
+//! answered from what stands. A lost answer is asked for again under the same id. Only after the definite answer that
+//! an attempt was aborted does the next one begin, under an id of its own; a later run walks the same ids in the same
+//! order and so ends at the same attempt.
+use std::time::{Duration, Instant};
+
+use proto::assent::order::v1 as wire;
+use proto::assent::order::v1::order_service_client::OrderServiceClient;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::invoices::{CURRENCY, Invoice};
+use crate::client::Services;
+use crate::failure::{metadata, reason};
+use crate::money::minor_to_wire;
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const LAST_BACKOFF: Duration = Duration::from_secs(2);
+
+/// What became of an invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The order is placed.
+    Confirmed,
+    /// It is refused, for this reason.
+    Refused(String),
+    /// It could not be placed, for this reason.
+    Failed(String),
+    /// Nobody could tell in time.
+    Unknown,
+}
+
+/// What became of an invoice, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// What.
+    pub outcome: Outcome,
+    /// The transaction that was answered with, where the answer names it.
+    pub transaction_id: Option<String>,
+    /// How many calls it took beyond the first.
+    pub repeats: u64,
+}
+
+/// What to do after an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Next {
+    /// This is how it ends.
+    End(Outcome),
+    /// The same call once more.
+    Repeat,
+    /// The next attempt.
+    Attempt,
+}
+
+fn next(status: &Status) -> Next {
+    let reason = || reason(status).unwrap_or_else(|| format!("{:?}", status.code()));
+    match status.code() {
+        Code::FailedPrecondition => Next::End(Outcome::Refused(reason())),
+        Code::Aborted => Next::Attempt,
+        // All of these may have run. So may an internal error, which a second try may not meet.
+        Code::Unavailable
+        | Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Unknown
+        | Code::Internal
+        | Code::ResourceExhausted => Next::Repeat,
+        _ => Next::End(Outcome::Failed(reason())),
+    }
+}
+
+/// The name of an attempt at an invoice.
+fn request_id(invoice: &str, attempt: u32) -> String {
+    match attempt {
+        1 => format!("replay/{invoice}"),
+        _ => format!("replay/{invoice}/attempt-{attempt}"),
+    }
+}
+
+/// Waits between tries: twice as long each time, up to a limit.
+pub struct Backoff {
+    wait: Duration,
+    deadline: Instant,
+}
+
+impl Backoff {
+    /// Tries for as long as `patience`.
+    pub fn new(patience: Duration) -> Self {
+        Backoff { wait: FIRST_BACKOFF, deadline: Instant::now() + patience }
+    }
+
+    /// Waits; false if the patience is at its end.
+    pub async fn wait(&mut self) -> bool {
+        if Instant::now() + self.wait > self.deadline {
+            return false;
+        }
+        tokio::time::sleep(self.wait).await;
+        self.wait = (self.wait * 2).min(LAST_BACKOFF);
+        true
+    }
+}
+
+/// Places `invoice`, with so much patience.
+pub async fn place(
+    mut client: OrderServiceClient<Channel>,
+    services: &Services,
+    invoice: &Invoice,
+    patience: Duration,
+) -> Placed {
+    let lines: Vec<wire::OrderLine> = invoice
+        .lines
+        .iter()
+        .map(|line| wire::OrderLine {
+            sku: line.sku.clone(),
+            quantity: line.quantity,
+            unit_price: Some(minor_to_wire(line.unit_price_minor, CURRENCY)),
+        })
+        .collect();
+    let (mut attempt, mut repeats) = (1, 0);
+    let mut backoff = Backoff::new(patience);
+    loop {
+        let message = wire::PlaceOrderRequest {
+            request_id: request_id(&invoice.number, attempt),
+            account: invoice.account.clone(),
+            lines: lines.clone(),
+            timeout_ms: 0,
+        };
+        let status = match client.place_order(services.request(message)).await {
+            Ok(answer) => {
+                let transaction_id = Some(answer.into_inner().transaction_id);
+                return Placed { outcome: Outcome::Confirmed, transaction_id, repeats };
+            }
+            Err(status) => status,
+        };
+        let transaction_id = metadata(&status, "transaction_id");
+        let given_up = match next(&status) {
+            Next::End(outcome) => return Placed { outcome, transaction_id, repeats },
+            Next::Repeat => Outcome::Unknown,
+            Next::Attempt => {
+                attempt += 1;
+                Outcome::Failed(reason(&status).unwrap_or_else(|| "TRANSACTION_ABORTED".to_owned()))
+            }
+        };
+        if !backoff.wait().await {
+            return Placed { outcome: given_up, transaction_id, repeats };
+        }
+        repeats += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_definite_abort_begins_another_attempt() {
+        assert_eq!(next(&Status::aborted("timed out")), Next::Attempt);
+        for doubt in [Code::Unavailable, Code::Cancelled, Code::DeadlineExceeded, Code::Unknown, Code::Internal] {
+            assert_eq!(next(&Status::new(doubt, "lost")), Next::Repeat, "{doubt:?}");
+        }
+        let refused = Next::End(Outcome::Refused("FailedPrecondition".to_owned()));
+        assert_eq!(next(&Status::failed_precondition("no")), refused);
+        assert_eq!(next(&Status::invalid_argument("no")), Next::End(Outcome::Failed("InvalidArgument".to_owned())));
+    }
+
+    #[test]
+    fn every_run_walks_the_same_request_ids() {
+        let ids: Vec<String> = (1..=3).map(|attempt| request_id("536365", attempt)).collect();
+        assert_eq!(ids, ["replay/536365", "replay/536365/attempt-2", "replay/536365/attempt-3"]);
+    }
+}
