@@ -14,6 +14,7 @@ mod tx;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use client::Services;
@@ -54,14 +55,30 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli) {
+    match parse().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{}", failure.line());
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// The command line; help and the like end the process here.
+fn parse() -> Result<Cli, Failure> {
+    Cli::try_parse().map_err(|error| match error.kind() {
+        _ if !error.use_stderr() => error.exit(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        _ => usage(&error.render().to_string()),
+    })
+}
+
+/// What clap says in paragraphs, in one line.
+fn usage(said: &str) -> Failure {
+    let told = said.split("\n\n").filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let told: Vec<&str> = told.map(str::trim).collect();
+    let message = told.join("; ");
+    Failure::usage(message.trim_start_matches("error: ")).hint("--help explains it")
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
@@ -98,5 +115,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line() {
+        let said = |line: &str| {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            usage(&error.render().to_string()).line()
+        };
+        let line = said("assent order place --account a");
+        assert!(line.contains("--line <SKU:QTY@PRICE>") && !line.contains('\n'), "{line}");
+        let line = said("assent order place --account a --line X:0@1");
+        assert!(line.contains("the quantity 0 is not at least 1") && !line.contains("Usage"), "{line}");
+        assert!(said("assent stock gett X").contains("get"));
     }
 }

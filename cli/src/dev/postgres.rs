@@ -182,10 +182,11 @@ pub fn says_ready(folder: &Path) -> bool {
     status.is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
 }
 
+/// Nothing of the person's own Postgres settings (PGPORT, PGDATA, ...) reaches a private cluster.
 fn clean_environment(command: &mut Command) {
-    command.env_clear().current_dir("/");
-    if let Some(path) = std::env::var_os("PATH") {
-        command.env("PATH", path);
+    command.current_dir("/");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+        command.env_remove(name);
     }
 }
 

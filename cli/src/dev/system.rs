@@ -22,13 +22,13 @@ use crate::output::Output;
 /// A process that died this often before all was ready will not come up by itself.
 const DEATHS_BEFORE_READY: u32 = 6;
 
-/// Ctrl-C, a polite kill, and the terminal's end.
+/// Ctrl-C and a polite kill. A hang-up ends us unless we are to ignore it; the children follow then by themselves.
 struct Interrupts(mpsc::UnboundedReceiver<()>);
 
 impl Interrupts {
     fn listen() -> Result<Self, Failure> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signals =
                 signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
             let sender = sender.clone();
@@ -70,8 +70,8 @@ pub async fn run(path: &Path, start: &Start, output: Output) -> Result<(), Failu
     };
     let mut system = System::start(prepared, start);
     let result = system.keep_running(start, output, &mut interrupts).await;
-    let stopped = system.stop(&mut interrupts).await;
-    result.and(stopped)
+    system.stop(&mut interrupts).await;
+    result
 }
 
 async fn prepare(path: &Path, start: &Start) -> Result<Prepared, Failure> {
@@ -172,7 +172,7 @@ impl System {
             tokio::select! {
                 () = interrupts.next() => return Ok(()),
                 Some(event) = self.events.recv() => {
-                    self.note(event)?;
+                    self.note(event);
                     if !is_ready {
                         self.check_deaths(start)?;
                     }
@@ -191,10 +191,10 @@ impl System {
     }
 
     /// Keeps the books of what happened.
-    fn note(&mut self, event: Event) -> Result<(), Failure> {
+    fn note(&mut self, event: Event) {
         let (Event::Started(index, _) | Event::Ended(index, ..) | Event::Stopped(index)) = event;
         let (Some(process), Some(deaths)) = (self.state.processes.get_mut(index), self.deaths.get_mut(index)) else {
-            return Ok(());
+            return;
         };
         match event {
             Event::Started(_, pid) => {
@@ -219,7 +219,10 @@ impl System {
                 process.state = Condition::Stopped;
             }
         }
-        self.state.write(self.data_dir.path())
+        // Books that cannot be kept, say for want of space, are no reason to stop what runs.
+        if let Err(failure) = self.state.write(self.data_dir.path()) {
+            eprintln!("{}", failure.line());
+        }
     }
 
     /// Before all was ready, a process that dies again and again is a reason to give up.
@@ -252,7 +255,7 @@ impl System {
     }
 
     /// Stops the services, then the databases. A second interrupt ends them at once.
-    async fn stop(&mut self, interrupts: &mut Interrupts) -> Result<(), Failure> {
+    async fn stop(&mut self, interrupts: &mut Interrupts) {
         eprintln!("stopping");
         for kind in [Kind::Service, Kind::Database] {
             let (wish, tasks) = match kind {
@@ -270,10 +273,9 @@ impl System {
                 }
             }
             while let Ok(event) = self.events.try_recv() {
-                self.note(event)?;
+                self.note(event);
             }
         }
-        Ok(())
     }
 }
 
