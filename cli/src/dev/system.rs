@@ -1,4 +1,5 @@
 //! One run of `assent dev`: prepare, start, report ready, keep running, stop.
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -165,7 +166,8 @@ impl System {
         interrupts: &mut Interrupts,
     ) -> Result<(), Failure> {
         let deadline = tokio::time::sleep(Duration::from_millis(start.ready_timeout_ms));
-        let ready = all_ready(self.clusters.clone(), start.port_base);
+        let waiting_for = RefCell::new(String::new());
+        let ready = all_ready(self.clusters.clone(), start.port_base, &waiting_for);
         tokio::pin!(deadline, ready);
         let mut is_ready = false;
         loop {
@@ -183,7 +185,7 @@ impl System {
                     self.print_ready(start.port_base, output)?;
                 }
                 () = &mut deadline, if !is_ready => {
-                    let message = format!("not everything became healthy in {} ms", start.ready_timeout_ms);
+                    let message = format!("{} did not become healthy in {} ms", waiting_for.borrow(), start.ready_timeout_ms);
                     return Err(Failure::new(message).hint(format!("see {}/logs", self.data_dir.path().display())));
                 }
             }
@@ -279,15 +281,17 @@ impl System {
     }
 }
 
-/// Returns once every database and every service answers.
-async fn all_ready(clusters: Vec<Cluster>, base: u16) {
+/// Returns once every database and every service answers; tells meanwhile which one it waits for.
+async fn all_ready(clusters: Vec<Cluster>, base: u16, waiting_for: &RefCell<String>) {
     let pause = Duration::from_millis(50);
     for cluster in clusters {
+        waiting_for.replace(cluster.name.clone());
         while !cluster.is_ready() {
             tokio::time::sleep(pause).await;
         }
     }
     for service in SERVICES {
+        waiting_for.replace(service.binary.to_owned());
         let address = service.address(base);
         while !matches!(health::check(&address, "", Duration::from_secs(2)).await, Ok(ServingStatus::Serving)) {
             tokio::time::sleep(pause).await;

@@ -151,6 +151,13 @@ pub async fn place(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use clap::Parser;
+    use proto::assent::order::v1::order_service_server::{OrderService, OrderServiceServer};
+    use tokio_stream::wrappers::TcpListenerStream;
+
     use super::*;
 
     #[test]
@@ -168,5 +175,72 @@ mod tests {
     fn every_run_walks_the_same_request_ids() {
         let ids: Vec<String> = (1..=3).map(|attempt| request_id("536365", attempt)).collect();
         assert_eq!(ids, ["replay/536365", "replay/536365/attempt-2", "replay/536365/attempt-3"]);
+    }
+
+    /// Answers as the script says, and remembers what it was asked.
+    #[derive(Clone, Default)]
+    struct Scripted {
+        answers: Arc<Mutex<VecDeque<Status>>>,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    #[tonic::async_trait]
+    impl OrderService for Scripted {
+        async fn place_order(
+            &self,
+            request: tonic::Request<wire::PlaceOrderRequest>,
+        ) -> Result<tonic::Response<wire::PlaceOrderResponse>, Status> {
+            self.asked.lock().unwrap().push(request.into_inner().request_id);
+            match self.answers.lock().unwrap().pop_front() {
+                Some(status) => Err(status),
+                None => Ok(tonic::Response::new(wire::PlaceOrderResponse::default())),
+            }
+        }
+
+        async fn get_order(
+            &self,
+            _: tonic::Request<wire::GetOrderRequest>,
+        ) -> Result<tonic::Response<wire::GetOrderResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn list_orders(
+            &self,
+            _: tonic::Request<wire::ListOrdersRequest>,
+        ) -> Result<tonic::Response<wire::ListOrdersResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+    }
+
+    /// What became of invoice 7 after these answers, and which request ids were asked for.
+    async fn played(answers: Vec<Status>, patience_ms: u64) -> (Placed, Vec<String>) {
+        let scripted = Scripted { answers: Arc::new(Mutex::new(answers.into())), ..Scripted::default() };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = tonic::transport::Server::builder().add_service(OrderServiceServer::new(scripted.clone()));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let cli = crate::Cli::try_parse_from(["assent", "--coordinator", &address, "stock", "ls"]).unwrap();
+        let invoice = Invoice { number: "7".to_owned(), account: "a".to_owned(), lines: Vec::new() };
+        let client = cli.services.orders().await.unwrap();
+        let placed = place(client, &cli.services, &invoice, Duration::from_millis(patience_ms)).await;
+        let asked = scripted.asked.lock().unwrap().clone();
+        (placed, asked)
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_repeats_the_call_and_an_abort_begins_the_next_attempt() {
+        let answers = vec![Status::unavailable("lost"), Status::aborted("timed out"), Status::cancelled("lost")];
+        let (placed, asked) = played(answers, 60_000).await;
+        assert_eq!((placed.outcome, placed.repeats), (Outcome::Confirmed, 3));
+        assert_eq!(asked, ["replay/7", "replay/7", "replay/7/attempt-2", "replay/7/attempt-2"]);
+    }
+
+    #[tokio::test]
+    async fn patience_ends_in_doubt_and_never_in_a_guess() {
+        let (placed, asked) = played(vec![Status::unavailable("lost"); 9], 150).await;
+        assert_eq!(placed.outcome, Outcome::Unknown);
+        assert_eq!(asked, ["replay/7", "replay/7"]);
+        let (placed, _) = played(vec![Status::failed_precondition("no")], 60_000).await;
+        assert_eq!((placed.outcome, placed.repeats), (Outcome::Refused("FailedPrecondition".to_owned()), 0));
     }
 }
