@@ -3,19 +3,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use proto::google::r#type::Money;
+use proto::money::minor_digits;
 use serde::Serialize;
 
 const NANOS_PER_UNIT: i128 = 1_000_000_000;
-
-/// Digits after the point of a currency's minor unit (ISO 4217).
-pub fn minor_digits(currency_code: &str) -> u32 {
-    match currency_code {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "UYI" | "VND"
-        | "VUV" | "XAF" | "XOF" | "XPF" => 0,
-        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
-        _ => 2,
-    }
-}
 
 /// A decimal number with at most nine digits after the point, as google.type.Money carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,12 +88,6 @@ impl Decimal {
             nanos: i32::try_from(self.nanos % NANOS_PER_UNIT).unwrap_or(0),
         }
     }
-}
-
-/// The amount of so many minor units, on the wire.
-pub fn minor_to_wire(amount_minor: i64, currency_code: &str) -> Money {
-    let step = NANOS_PER_UNIT / 10_i128.pow(minor_digits(currency_code));
-    Decimal { nanos: i128::from(amount_minor) * step }.to_wire(currency_code)
 }
 
 /// A currency's code, checked by clap: three letters, made upper case.
@@ -201,7 +186,7 @@ mod tests {
         assert_eq!((wire.units, wire.nanos), (-1, -750_000_000));
         let view = MoneyView::from(&wire);
         assert_eq!((view.amount_minor, view.amount.as_str()), (-175, "-1.75"));
-        assert_eq!(MoneyView::from(&minor_to_wire(5, "GBP")).amount, "0.05");
-        assert_eq!(MoneyView::from(&minor_to_wire(5, "JPY")).to_string(), "5 JPY");
+        assert_eq!(MoneyView::from(&Money::from_minor("GBP", 5)).amount, "0.05");
+        assert_eq!(MoneyView::from(&Money::from_minor("JPY", 5)).to_string(), "5 JPY");
     }
 }

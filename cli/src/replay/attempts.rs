@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use proto::assent::order::v1 as wire;
 use proto::assent::order::v1::order_service_client::OrderServiceClient;
+use proto::google::r#type::Money;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::invoices::{CURRENCY, Invoice};
 use crate::client::Services;
 use crate::failure::{metadata, reason};
-use crate::money::minor_to_wire;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(2);
@@ -114,7 +114,7 @@ pub async fn place(
         .map(|line| wire::OrderLine {
             sku: line.sku.clone(),
             quantity: line.quantity,
-            unit_price: Some(minor_to_wire(line.unit_price_minor, CURRENCY)),
+            unit_price: Some(Money::from_minor(CURRENCY, line.unit_price_minor)),
         })
         .collect();
     let (mut attempt, mut repeats) = (1, 0);
