@@ -1,0 +1,86 @@
+//! Collects garbage: advances the watermark, tells participants END, deletes what may go.
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::record::RecordState;
+use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
+
+use crate::coordinator::{Coordinator, now_unix_ms};
+use crate::participants::TransactionRef;
+use crate::store::Record;
+
+/// Records in one step.
+const STEP: i64 = 500;
+/// Steps in one round, so that a round ends before the next is due.
+const MAX_STEPS: u32 = 200;
+
+/// Collects forever.
+pub async fn collect(coordinator: Arc<Coordinator>) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(coordinator.args.service.collect_interval_ms.max(10)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = round(&coordinator).await {
+            tracing::debug!(%error, "garbage was not collected; trying again");
+        }
+    }
+}
+
+async fn round(coordinator: &Coordinator) -> Result<(), sqlx::Error> {
+    let now = now_unix_ms();
+    let watermark = coordinator.store.advance_watermark(now - coordinator.args.service.watermark_lag_ms).await?;
+    let mut after = None;
+    for _ in 0..MAX_STEPS {
+        let records = coordinator.store.to_end(watermark, after, STEP).await?;
+        let Some(last) = records.last() else { break };
+        after = Some((last.deadline_unix_ms, last.transaction_id));
+        coordinator.store.mark_ended(&end(coordinator, &records).await).await?;
+    }
+    let retention = now - coordinator.args.request_retention_ms;
+    let mut deleted = 0;
+    for _ in 0..MAX_STEPS {
+        let step = coordinator.store.delete_settled(watermark, retention, STEP).await?;
+        deleted += step;
+        if step == 0 {
+            break;
+        }
+    }
+    if deleted > 0 {
+        tracing::info!(deleted, "records collected");
+    }
+    Ok(())
+}
+
+/// Makes sure that the participants of durably COMMITTED records are durably so as well, and tells them END; returns
+/// the records all of whose participants have acknowledged it.
+async fn end(coordinator: &Coordinator, records: &[Record]) -> Vec<Uuid> {
+    let mut left: Vec<&Record> = records.iter().filter(|record| record.state == RecordState::Committed).collect();
+    // A record that names a participant unknown here can't be ended here.
+    left.retain(|record| record.participants.iter().all(|name| coordinator.participants.get(name).is_some()));
+    let durably = coordinator.participants.iter().map(|participant| (true, participant));
+    let ends = coordinator.participants.iter().map(|participant| (false, participant));
+    for (durably, participant) in durably.chain(ends) {
+        let (concerned, others): (Vec<&Record>, Vec<&Record>) =
+            left.into_iter().partition(|record| record.participants.contains(&participant.name));
+        let transactions: Vec<TransactionRef> = concerned
+            .iter()
+            .map(|record| TransactionRef {
+                transaction_id: record.transaction_id,
+                deadline_unix_ms: record.deadline_unix_ms,
+            })
+            .collect();
+        let answer = match transactions.is_empty() {
+            true => Ok(Vec::new()),
+            false if durably => participant.commit_durably(&transactions).await,
+            false => participant.end(&transactions).await,
+        };
+        let acknowledged = answer.unwrap_or_else(|error| {
+            tracing::debug!(%error, "a participant was not told END; trying again later");
+            Vec::new()
+        });
+        left = others;
+        left.extend(concerned.into_iter().zip(acknowledged).filter(|(_, done)| *done).map(|(record, _)| record));
+    }
+    left.into_iter().map(|record| record.transaction_id).collect()
+}

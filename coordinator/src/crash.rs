@@ -1,0 +1,26 @@
+//! The places at which a coordinator can be told to die, besides those that every service shares.
+
+/// The coordinator's own crash points.
+pub const COORDINATOR: &[&str] = &[
+    "place.received",
+    "prepare.before_send",
+    "prepare.after_send",
+    "stage.before",
+    "stage.after",
+    "decide.before_answer",
+    "decide.after_answer",
+    "commit.before_send",
+    "commit.after_send",
+    "abort.before_send",
+    "abort.after_send",
+    "finish.before",
+    "finish.after",
+    "recover.before_fence",
+    "recover.after_fence",
+    "recover.after_decision",
+];
+
+/// All crash points of a coordinator's process.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    COORDINATOR.iter().chain(participant::crash_point::SHARED).copied()
+}

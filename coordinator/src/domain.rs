@@ -1,0 +1,185 @@
+//! An order as a client asks for it: checked, summed, digested, and cut into its branches.
+use sha2::{Digest, Sha256};
+
+/// Lines of one order, at most.
+pub const MAX_LINES: usize = 2_000;
+/// Of one line, at most.
+pub const MAX_QUANTITY: i64 = 1_000_000_000;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The article.
+    pub sku: String,
+    /// How many.
+    pub quantity: i64,
+    /// Price of one, in the currency's minor unit.
+    pub unit_price_minor: i64,
+}
+
+/// An order that can be placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The account that pays.
+    pub account: String,
+    /// The currency of all prices.
+    pub currency: String,
+    /// The lines, in the order given.
+    pub lines: Vec<Line>,
+    /// What it costs, in the currency's minor unit.
+    pub total_minor: i64,
+}
+
+/// What is wrong with a request, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {description}")]
+pub struct Invalid {
+    /// The field, as a path.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+impl Invalid {
+    /// `field` is wrong in this way.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Invalid { field: field.into(), description: description.into() }
+    }
+}
+
+impl Order {
+    /// Checks and sums. `lines` come with the currency of each one's price.
+    pub fn new(account: String, lines: Vec<(Line, String)>) -> Result<Self, Invalid> {
+        check_account(&account)?;
+        if lines.is_empty() || lines.len() > MAX_LINES {
+            return Err(Invalid::new("lines", format!("an order has 1 to {MAX_LINES} lines, not {}", lines.len())));
+        }
+        let currency = lines.first().map(|(_, currency)| currency.clone()).unwrap_or_default();
+        let mut total: i128 = 0;
+        let mut checked = Vec::with_capacity(lines.len());
+        for (place, (line, of_line)) in lines.into_iter().enumerate() {
+            check_line(place, &line)?;
+            if of_line != currency {
+                return Err(Invalid::new(
+                    format!("lines[{place}].unit_price"),
+                    format!("an order has one currency, and this line's is {of_line} beside {currency}"),
+                ));
+            }
+            total += i128::from(line.quantity) * i128::from(line.unit_price_minor);
+            checked.push(line);
+        }
+        let total_minor = i64::try_from(total)
+            .map_err(|_| Invalid::new("lines", "the total is too large: it must fit 64 bits of minor units"))?;
+        Ok(Order { account, currency, lines: checked, total_minor })
+    }
+
+    /// Digest of the whole content: what one request id must always stand for.
+    pub fn digest(&self) -> Vec<u8> {
+        let mut hash = Sha256::new();
+        let mut text = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        text(&self.account);
+        text(&self.currency);
+        for line in &self.lines {
+            text(&line.sku);
+            text(&line.quantity.to_string());
+            text(&line.unit_price_minor.to_string());
+        }
+        hash.finalize().to_vec()
+    }
+}
+
+/// A client's name for a request; see PlaceOrderRequest.
+pub fn check_request_id(request_id: &str) -> Result<(), Invalid> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+    if (1..=128).contains(&request_id.len()) && request_id.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(Invalid::new("request_id", "must be 1 to 128 letters, digits or any of - _ . : /"))
+    }
+}
+
+/// An account's name.
+pub fn check_account(account: &str) -> Result<(), Invalid> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if (1..=64).contains(&account.len()) && account.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(Invalid::new("account", "must be 1 to 64 letters, digits or any of - _ ."))
+    }
+}
+
+fn check_line(place: usize, line: &Line) -> Result<(), Invalid> {
+    let length = line.sku.chars().count();
+    if !(1..=64).contains(&length) || line.sku.chars().any(char::is_control) || line.sku.trim() != line.sku {
+        return Err(Invalid::new(
+            format!("lines[{place}].sku"),
+            "must be 1 to 64 printable characters without spaces around them",
+        ));
+    }
+    if !(1..=MAX_QUANTITY).contains(&line.quantity) {
+        return Err(Invalid::new(
+            format!("lines[{place}].quantity"),
+            format!("must be from 1 to {MAX_QUANTITY}, not {}", line.quantity),
+        ));
+    }
+    if line.unit_price_minor < 0 {
+        return Err(Invalid::new(format!("lines[{place}].unit_price"), "must be zero or more"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(sku: &str, quantity: i64, unit_price_minor: i64) -> (Line, String) {
+        (Line { sku: sku.to_owned(), quantity, unit_price_minor }, "GBP".to_owned())
+    }
+
+    fn order(lines: Vec<(Line, String)>) -> Result<Order, Invalid> {
+        Order::new("alice".to_owned(), lines)
+    }
+
+    #[test]
+    fn an_order_is_summed_exactly() {
+        let placed = order(vec![line("A", 2, 150), line("B", 1, 0), line("A", 1, 150)]).unwrap();
+        assert_eq!((placed.total_minor, placed.lines.len()), (450, 3));
+    }
+
+    #[test]
+    fn what_cannot_be_placed_is_named_by_its_field() {
+        let field = |lines| order(lines).unwrap_err().field;
+        assert_eq!(field(vec![]), "lines");
+        assert_eq!(field(vec![line("A", 1, 1); MAX_LINES + 1]), "lines");
+        assert_eq!(field(vec![line("A", 1, 1), line("B", 0, 1)]), "lines[1].quantity");
+        assert_eq!(field(vec![line("A", -1, 1)]), "lines[0].quantity");
+        assert_eq!(field(vec![line("A", MAX_QUANTITY + 1, 1)]), "lines[0].quantity");
+        assert_eq!(field(vec![line("", 1, 1)]), "lines[0].sku");
+        assert_eq!(field(vec![line("A\n", 1, 1)]), "lines[0].sku");
+        assert_eq!(field(vec![line("A", 1, -1)]), "lines[0].unit_price");
+        assert_eq!(field(vec![line("A", MAX_QUANTITY, i64::MAX)]), "lines");
+        let mixed = vec![line("A", 1, 1), (line("B", 1, 1).0, "EUR".to_owned())];
+        assert_eq!(field(mixed), "lines[1].unit_price");
+        assert_eq!(Order::new("a b".to_owned(), vec![line("A", 1, 1)]).unwrap_err().field, "account");
+    }
+
+    #[test]
+    fn a_digest_tells_orders_apart_by_all_their_content() {
+        let digest = |lines| order(lines).unwrap().digest();
+        assert_eq!(digest(vec![line("A", 1, 1)]), digest(vec![line("A", 1, 1)]));
+        assert_ne!(digest(vec![line("A", 1, 1)]), digest(vec![line("A", 11, 1)]));
+        assert_ne!(digest(vec![line("A", 1, 11)]), digest(vec![line("A", 11, 1)]));
+        assert_ne!(digest(vec![line("A", 1, 1), line("B", 1, 1)]), digest(vec![line("B", 1, 1), line("A", 1, 1)]));
+    }
+
+    #[test]
+    fn request_ids_are_names_not_texts() {
+        assert!(check_request_id("shop:2026/11-24_1.a").is_ok());
+        for bad in ["", "a b", "ü", &"x".repeat(129)] {
+            assert!(check_request_id(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a client is told, as gRPC status.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use participant::{Refusal, status};
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+use crate::domain::Invalid;
+use crate::owner::Answer;
+
+impl From<Invalid> for Status {
+    fn from(invalid: Invalid) -> Self {
+        status::invalid(invalid.field, invalid.description)
+    }
+}
+
+/// The status of an answer other than accepted.
+pub fn not_accepted(answer: Answer, request_id: &str) -> Status {
+    match answer {
+        Answer::Rejected { order_id, refusal } => status::refused(&refusal, &ids(order_id, request_id)),
+        Answer::Aborted { order_id, cause } if cause.reason == "INVALID_ARGUMENT" => status::error(
+            Code::InvalidArgument,
+            "INVALID_ARGUMENT",
+            cause.message.clone(),
+            &why(order_id, request_id, &cause),
+        ),
+        Answer::Aborted { order_id, cause } => status::error(
+            Code::Aborted,
+            "TRANSACTION_ABORTED",
+            format!("given up, and nothing stays: {}; place it again under a new request id", cause.message),
+            &why(order_id, request_id, &cause),
+        ),
+        Answer::RequestReused { order_id } => {
+            let mut metadata = BTreeMap::from([("request_id".to_owned(), request_id.to_owned())]);
+            if let Some(order_id) = order_id {
+                metadata.insert("order_id".to_owned(), order_id.to_string());
+            }
+            let message = format!("the request id {request_id:?} was used for another order; use a new one");
+            status::error(Code::AlreadyExists, "REQUEST_ID_REUSED", message, &metadata)
+        }
+        Answer::Unknown { order_id, cause } => status::unavailable(
+            "OUTCOME_UNKNOWN",
+            format!("whether the order is placed is not known yet: {}; repeat this very call", cause.message),
+            &why(order_id, request_id, &cause),
+            Duration::from_millis(500),
+        ),
+        // Asked only about what is not accepted; if it were, the order is found by repeating the call.
+        Answer::Accepted { order_id, .. } => status::unavailable(
+            "OUTCOME_UNKNOWN",
+            "the order is placed; repeat this very call",
+            &ids(order_id, request_id),
+            Duration::ZERO,
+        ),
+    }
+}
+
+fn ids(order_id: Uuid, request_id: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("order_id".to_owned(), order_id.to_string()),
+        ("transaction_id".to_owned(), order_id.to_string()),
+        ("request_id".to_owned(), request_id.to_owned()),
+    ])
+}
+
+fn why(order_id: Uuid, request_id: &str, cause: &Refusal) -> BTreeMap<String, String> {
+    let mut metadata = ids(order_id, request_id);
+    metadata.insert("cause".to_owned(), cause.reason.clone());
+    metadata.extend(cause.metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
+    metadata
+}

@@ -1,0 +1,149 @@
+//! CoordinatorService: what operators ask, and participants in doubt.
+use std::sync::Arc;
+
+use participant::status;
+use proto::assent::transaction::v1 as api;
+use proto::assent::transaction::v1::coordinator_service_server::CoordinatorService;
+use protocol::Decision;
+use protocol::record::RecordState;
+use protocol::recovery::Outcome;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{stuck, wire};
+use crate::coordinator::Coordinator;
+use crate::participants::TransactionRef;
+use crate::recover;
+
+const DEFAULT_PAGE: i32 = 50;
+const LARGEST_PAGE: i32 = 5_000;
+
+/// CoordinatorService.
+pub struct Transactions {
+    coordinator: Arc<Coordinator>,
+}
+
+impl Transactions {
+    /// The service of this coordinator.
+    pub fn new(coordinator: Arc<Coordinator>) -> Self {
+        Transactions { coordinator }
+    }
+
+    /// Completes what a caller knows of a transaction.
+    async fn reference(
+        &self,
+        transaction: api::TransactionRef,
+        participants: Vec<String>,
+    ) -> Result<(TransactionRef, Vec<String>), Status> {
+        let transaction_id = wire::transaction_id("transaction.transaction_id", &transaction.transaction_id)?;
+        if transaction.deadline_unix_ms > 0 {
+            let deadline_unix_ms = transaction.deadline_unix_ms;
+            return Ok((TransactionRef { transaction_id, deadline_unix_ms }, participants));
+        }
+        let located = recover::locate(&self.coordinator, transaction_id).await;
+        let located = located.map_err(|error| status::database(&error))?;
+        match located.reference(transaction_id) {
+            Some((reference, known)) => Ok((reference, if participants.is_empty() { known } else { participants })),
+            None => match located.errors().next() {
+                Some(error) => Err(wire::unreachable(format!("no record stands, and {error}"))),
+                None => Err(not_found(transaction_id)),
+            },
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl CoordinatorService for Transactions {
+    async fn get_transaction(
+        &self,
+        request: Request<api::GetTransactionRequest>,
+    ) -> Result<Response<api::GetTransactionResponse>, Status> {
+        let transaction_id = wire::transaction_id("transaction_id", &request.get_ref().transaction_id)?;
+        let located = recover::locate(&self.coordinator, transaction_id).await;
+        let located = located.map_err(|error| status::database(&error))?;
+        if located.record.is_none() && located.standing().next().is_none() && located.errors().next().is_none() {
+            return Err(not_found(transaction_id));
+        }
+        let mut participants: Vec<api::ParticipantView> = Vec::with_capacity(located.rows.len());
+        let transaction = located.record.as_ref().map(wire::transaction);
+        for (participant, row) in located.rows {
+            let (branch, error) = match row {
+                Ok(row) => (row.map(|row| row.wire), String::new()),
+                Err(error) => (None, error.message),
+            };
+            participants.push(api::ParticipantView { participant, branch, error });
+        }
+        participants.sort_by(|one, other| one.participant.cmp(&other.participant));
+        Ok(Response::new(api::GetTransactionResponse { transaction, participants }))
+    }
+
+    async fn list_transactions(
+        &self,
+        request: Request<api::ListTransactionsRequest>,
+    ) -> Result<Response<api::ListTransactionsResponse>, Status> {
+        let request = request.into_inner();
+        let state = state(request.state)?;
+        let page_size = match request.page_size {
+            0 => DEFAULT_PAGE,
+            size if size > 0 => size.min(LARGEST_PAGE),
+            size => return Err(status::invalid("page_size", format!("must be zero or more, not {size}"))),
+        };
+        let before = match request.page_token.as_str() {
+            "" => None,
+            token => {
+                Some(Uuid::try_parse(token).map_err(|_| status::invalid("page_token", "is not one of this list's"))?)
+            }
+        };
+        let mut transactions = match request.stuck {
+            true => stuck::list(&self.coordinator, state, before).await?,
+            false => {
+                let records = self.coordinator.store.list(state, before, i64::from(page_size) + 1).await;
+                let records = records.map_err(|error| status::database(&error))?;
+                let summary = |record| api::TransactionSummary {
+                    transaction: Some(wire::transaction(record)),
+                    stuck_reason: String::new(),
+                };
+                records.iter().map(summary).collect()
+            }
+        };
+        let page_size = usize::try_from(page_size).unwrap_or_default();
+        let mut next_page_token = String::new();
+        if transactions.len() > page_size {
+            transactions.truncate(page_size);
+            let last = transactions.last().and_then(|summary| summary.transaction.as_ref());
+            next_page_token = last.map(|transaction| transaction.transaction_id.clone()).unwrap_or_default();
+        }
+        Ok(Response::new(api::ListTransactionsResponse { transactions, next_page_token }))
+    }
+
+    async fn recover_transaction(
+        &self,
+        request: Request<api::RecoverTransactionRequest>,
+    ) -> Result<Response<api::RecoverTransactionResponse>, Status> {
+        let api::RecoverTransactionRequest { transaction, participants } = request.into_inner();
+        let transaction = transaction.ok_or_else(|| status::invalid("transaction", "is missing"))?;
+        let (transaction, participants) = self.reference(transaction, participants).await?;
+        let recovered = recover::recover(&self.coordinator, transaction, participants).await;
+        let outcome = match recovered.outcome {
+            Outcome::Decided(Decision::Commit) => api::RecoveryOutcome::Committed,
+            Outcome::Decided(Decision::Abort) => api::RecoveryOutcome::Aborted,
+            Outcome::Forgotten => api::RecoveryOutcome::Forgotten,
+            Outcome::InDoubt => api::RecoveryOutcome::InDoubt,
+        };
+        Ok(Response::new(api::RecoverTransactionResponse { outcome: outcome.into(), detail: recovered.detail }))
+    }
+}
+
+fn state(state: i32) -> Result<Option<RecordState>, Status> {
+    match api::RecordState::try_from(state) {
+        Ok(api::RecordState::Unspecified) => Ok(None),
+        Ok(api::RecordState::Staging) => Ok(Some(RecordState::Staging)),
+        Ok(api::RecordState::Committed) => Ok(Some(RecordState::Committed)),
+        Ok(api::RecordState::Aborted) => Ok(Some(RecordState::Aborted)),
+        Err(_) => Err(status::invalid("state", format!("{state} is no state of a record"))),
+    }
+}
+
+fn not_found(transaction_id: Uuid) -> Status {
+    status::not_found("TRANSACTION_NOT_FOUND", "transaction", &transaction_id.to_string())
+}

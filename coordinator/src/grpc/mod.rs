@@ -1,0 +1,29 @@
+//! The coordinator's gRPC face.
+mod answers;
+mod coordinator;
+mod order;
+mod overlay;
+mod stuck;
+mod wire;
+
+use std::sync::Arc;
+
+use participant::server::MAX_MESSAGE_BYTES;
+use proto::assent::order::v1::order_service_server::OrderServiceServer;
+use proto::assent::transaction::v1::coordinator_service_server::CoordinatorServiceServer;
+use tonic::service::Routes;
+
+use crate::coordinator::Coordinator;
+
+/// Full names of the services, for health.
+pub const SERVICES: &[&str] = &["assent.order.v1.OrderService", "assent.transaction.v1.CoordinatorService"];
+
+/// The services.
+pub fn routes(coordinator: &Arc<Coordinator>) -> Routes {
+    let orders = OrderServiceServer::new(order::Orders::new(coordinator.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let transactions = CoordinatorServiceServer::new(coordinator::Transactions::new(coordinator.clone()))
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    Routes::new(orders).add_service(transactions)
+}

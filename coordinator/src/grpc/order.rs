@@ -1,0 +1,127 @@
+//! OrderService: places orders, and reads them as decided.
+use std::sync::Arc;
+use std::time::Duration;
+
+use participant::server::MAX_MESSAGE_BYTES;
+use participant::{crash_point, status};
+use prost_types::Timestamp;
+use proto::assent::order::v1 as api;
+use proto::assent::order::v1::order_service_server::OrderService;
+use proto::assent::order::v1::order_store_service_client::OrderStoreServiceClient;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::answers::not_accepted;
+use super::{overlay, wire};
+use crate::coordinator::Coordinator;
+use crate::domain::{self, Invalid, Order};
+use crate::owner::{self, Answer, Attempt};
+
+const READ_TIMEOUT: Duration = Duration::from_millis(3000);
+
+/// OrderService.
+pub struct Orders {
+    coordinator: Arc<Coordinator>,
+    store: Option<OrderStoreServiceClient<Channel>>,
+}
+
+impl Orders {
+    /// The service of this coordinator.
+    pub fn new(coordinator: Arc<Coordinator>) -> Self {
+        let store = coordinator.participants.get("order").map(|order| {
+            OrderStoreServiceClient::new(order.channel())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        });
+        Orders { coordinator, store }
+    }
+
+    fn store(&self) -> Result<OrderStoreServiceClient<Channel>, Status> {
+        self.store.clone().ok_or_else(|| wire::unreachable("no participant is called \"order\"; see --participants"))
+    }
+}
+
+#[tonic::async_trait]
+impl OrderService for Orders {
+    async fn place_order(
+        &self,
+        request: Request<api::PlaceOrderRequest>,
+    ) -> Result<Response<api::PlaceOrderResponse>, Status> {
+        crash_point::pass("place.received");
+        let client_id = wire::client_id(&request)?;
+        let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
+        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms } = request.into_inner();
+        let order = Arc::new(Order::new(account, wire::lines(lines)?)?);
+        let timeout = timeout(timeout_ms, self.coordinator.args.transaction_timeout_ms)?;
+        let request_id = match request_id.is_empty() {
+            true => Uuid::now_v7().to_string(),
+            false => request_id,
+        };
+        domain::check_request_id(&request_id)?;
+        let attempt = Attempt { client_id, request_id: request_id.clone(), order: order.clone(), timeout, is_retry };
+        match owner::place(&self.coordinator, attempt).await {
+            Answer::Accepted { order_id, create_time } => Ok(Response::new(api::PlaceOrderResponse {
+                order: Some(wire::confirmed(order_id, &order, request_id, create_time)),
+                transaction_id: order_id.to_string(),
+            })),
+            answer => Err(not_accepted(answer, &request_id)),
+        }
+    }
+
+    async fn get_order(
+        &self,
+        request: Request<api::GetOrderRequest>,
+    ) -> Result<Response<api::GetOrderResponse>, Status> {
+        let order_id = wire::transaction_id("order_id", &request.get_ref().order_id)?;
+        let mut read = Request::new(api::ReadOrderRequest { order_id: order_id.to_string() });
+        read.set_timeout(READ_TIMEOUT);
+        let stored = self.store()?.read_order(read).await;
+        let order = match stored {
+            Ok(response) => response.into_inner().order,
+            Err(status) if status.code() == tonic::Code::NotFound => None,
+            Err(status) => return Err(wire::from_store(status)),
+        };
+        let order = match order {
+            Some(order) => overlay::resolve(&self.coordinator, order).await?,
+            None => overlay::without_row(&self.coordinator, order_id).await?,
+        };
+        Ok(Response::new(api::GetOrderResponse { order: Some(order) }))
+    }
+
+    async fn list_orders(
+        &self,
+        request: Request<api::ListOrdersRequest>,
+    ) -> Result<Response<api::ListOrdersResponse>, Status> {
+        let api::ListOrdersRequest { page_size, page_token, state, account } = request.into_inner();
+        let wanted = api::OrderState::try_from(state)
+            .map_err(|_| status::invalid("state", format!("{state} is no state of an order")))?;
+        let mut store = self.store()?;
+        if matches!(wanted, api::OrderState::Confirmed | api::OrderState::Refused) {
+            // The store filters by what it has applied, so what is decided must be applied first.
+            overlay::settle(&self.coordinator, &mut store, &account).await?;
+        }
+        let mut read = Request::new(api::ReadOrdersRequest { page_size, page_token, state, account });
+        read.set_timeout(READ_TIMEOUT);
+        let page = store.read_orders(read).await.map_err(wire::from_store)?.into_inner();
+        let mut orders = overlay::resolve_all(&self.coordinator, page.orders).await?;
+        if wanted != api::OrderState::Unspecified {
+            orders.retain(|order| order.state() == wanted);
+        }
+        Ok(Response::new(api::ListOrdersResponse { orders, next_page_token: page.next_page_token }))
+    }
+}
+
+fn timeout(timeout_ms: i32, default_ms: u32) -> Result<Duration, Invalid> {
+    match timeout_ms {
+        0 => Ok(Duration::from_millis(u64::from(default_ms))),
+        100..=60_000 => Ok(Duration::from_millis(timeout_ms.unsigned_abs().into())),
+        other => Err(Invalid::new("timeout_ms", format!("must be 0 or from 100 to 60000, not {other}"))),
+    }
+}
+
+/// A time on the wire.
+pub fn timestamp(time: chrono::DateTime<chrono::Utc>) -> Timestamp {
+    // Nanoseconds of a second always fit.
+    Timestamp { seconds: time.timestamp(), nanos: i32::try_from(time.timestamp_subsec_nanos()).unwrap_or_default() }
+}

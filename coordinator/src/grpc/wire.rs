@@ -1,0 +1,118 @@
+//! Conversions between the wire's types and the coordinator's.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeZone, Utc};
+use participant::status;
+use proto::assent::order::v1 as order_api;
+use proto::assent::transaction::v1 as api;
+use proto::google::r#type::Money;
+use protocol::record::RecordState;
+use tonic::{Code, Request, Status};
+use uuid::Uuid;
+
+use super::order::timestamp;
+use crate::domain::{Line, Order};
+use crate::participants::refusal_to_wire;
+use crate::store::{ClientAnswer, Record};
+
+/// Who calls: metadata `assent-client-id`.
+pub fn client_id<T>(request: &Request<T>) -> Result<String, Status> {
+    match request.metadata().get("assent-client-id") {
+        None => Ok("default".to_owned()),
+        Some(value) => match value.to_str() {
+            Ok(text) if (1..=128).contains(&text.len()) => Ok(text.to_owned()),
+            _ => Err(status::invalid("assent-client-id", "this metadata must be 1 to 128 printable ASCII characters")),
+        },
+    }
+}
+
+/// A transaction's or an order's id.
+pub fn transaction_id(field: &str, text: &str) -> Result<Uuid, Status> {
+    Uuid::try_parse(text).map_err(|_| status::invalid(field, format!("{text:?} is no UUID")))
+}
+
+/// The lines of a request, each with its price's currency.
+pub fn lines(lines: Vec<order_api::OrderLine>) -> Result<Vec<(Line, String)>, Status> {
+    let mut read = Vec::with_capacity(lines.len());
+    for (place, line) in lines.into_iter().enumerate() {
+        let field = || format!("lines[{place}].unit_price");
+        let price = line.unit_price.ok_or_else(|| status::invalid(field(), "is missing"))?;
+        let unit_price_minor = price.to_minor().map_err(|error| status::invalid(field(), error.to_string()))?;
+        read.push((Line { sku: line.sku, quantity: line.quantity, unit_price_minor }, price.currency_code));
+    }
+    Ok(read)
+}
+
+/// A placed order.
+pub fn confirmed(order_id: Uuid, order: &Order, request_id: String, create_time: DateTime<Utc>) -> order_api::Order {
+    let lines = order.lines.iter().map(|line| order_api::OrderLine {
+        sku: line.sku.clone(),
+        quantity: line.quantity,
+        unit_price: Some(Money::from_minor(&order.currency, line.unit_price_minor)),
+    });
+    order_api::Order {
+        order_id: order_id.to_string(),
+        account: order.account.clone(),
+        state: order_api::OrderState::Confirmed.into(),
+        lines: lines.collect(),
+        total: Some(Money::from_minor(&order.currency, order.total_minor)),
+        reason: String::new(),
+        reason_message: String::new(),
+        request_id,
+        create_time: Some(timestamp(create_time)),
+    }
+}
+
+/// A record.
+pub fn transaction(record: &Record) -> api::Transaction {
+    let client_answer = match record.client_answer {
+        ClientAnswer::Nothing => api::ClientAnswer::Unspecified,
+        ClientAnswer::Accepted => api::ClientAnswer::Accepted,
+        ClientAnswer::Rejected => api::ClientAnswer::Rejected,
+        ClientAnswer::Unknown => api::ClientAnswer::Unknown,
+    };
+    api::Transaction {
+        transaction_id: record.transaction_id.to_string(),
+        state: state(Some(record.state)).into(),
+        deadline: deadline(record.deadline_unix_ms),
+        participants: record.participants.clone(),
+        owner_id: record.owner_id.clone(),
+        client_id: record.client_id.clone(),
+        request_id: record.request_id.clone(),
+        holds_request: record.holds_request,
+        refusal: record.refusal.as_ref().map(refusal_to_wire),
+        client_answer: client_answer.into(),
+        create_time: Some(timestamp(record.create_time)),
+        decide_time: record.decide_time.map(timestamp),
+        first_decision: state(record.first_decision).into(),
+    }
+}
+
+/// A deadline, if a clock can show it.
+pub fn deadline(deadline_unix_ms: i64) -> Option<prost_types::Timestamp> {
+    Utc.timestamp_millis_opt(deadline_unix_ms).single().map(timestamp)
+}
+
+/// A record's state.
+pub fn state(state: Option<RecordState>) -> api::RecordState {
+    match state {
+        None => api::RecordState::Unspecified,
+        Some(RecordState::Staging) => api::RecordState::Staging,
+        Some(RecordState::Committed) => api::RecordState::Committed,
+        Some(RecordState::Aborted) => api::RecordState::Aborted,
+    }
+}
+
+/// A participant that is needed can't be reached.
+pub fn unreachable(message: impl Into<String>) -> Status {
+    status::unavailable("PARTICIPANT_UNAVAILABLE", message, &BTreeMap::new(), Duration::from_millis(200))
+}
+
+/// What the order service said, as this service's own word: its reasons are the shop's, its troubles are not.
+pub fn from_store(status: Status) -> Status {
+    match status.code() {
+        Code::InvalidArgument | Code::NotFound => status,
+        _ => unreachable(format!("the order service did not answer: {}", status.message())),
+    }
+}

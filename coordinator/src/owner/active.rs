@@ -1,0 +1,97 @@
+//! The attempts that this process drives: which requests, and what was already decided.
+//!
+//! An attempt stays here from its start until its record is final and every participant has acknowledged. Who reads an
+//! order meanwhile is told the decision from here, because the answer to the client may be ahead of every database.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::Decision;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+type Request = (String, String);
+
+#[derive(Default)]
+struct Inner {
+    /// How many attempts are under way for a request.
+    requests: HashMap<Request, usize>,
+    attempts: HashMap<Uuid, Running>,
+}
+
+struct Running {
+    decision: Option<Decision>,
+    settled: watch::Receiver<()>,
+}
+
+/// The attempts under way.
+#[derive(Clone, Default)]
+pub struct Active {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Active {
+    /// Enters an attempt; also tells whether another one for the same request is under way.
+    pub fn begin(&self, transaction_id: Uuid, client_id: &str, request_id: &str) -> (Attending, bool) {
+        let request = (client_id.to_owned(), request_id.to_owned());
+        let (settled, receiver) = watch::channel(());
+        let mut inner = self.lock();
+        let count = inner.requests.entry(request.clone()).or_default();
+        *count += 1;
+        let repeated = *count > 1;
+        inner.attempts.insert(transaction_id, Running { decision: None, settled: receiver });
+        (Attending { active: self.clone(), transaction_id, request, _settled: settled }, repeated)
+    }
+
+    /// Whether this process drives the attempt.
+    pub fn drives(&self, transaction_id: Uuid) -> bool {
+        self.lock().attempts.contains_key(&transaction_id)
+    }
+
+    /// What was decided for an attempt under way.
+    pub fn decision(&self, transaction_id: Uuid) -> Option<Decision> {
+        self.lock().attempts.get(&transaction_id)?.decision
+    }
+
+    /// Resolves when the attempt has left: at once if it isn't here.
+    pub async fn settled(&self, transaction_id: Uuid) {
+        let receiver = self.lock().attempts.get(&transaction_id).map(|running| running.settled.clone());
+        if let Some(mut receiver) = receiver {
+            // Nothing is ever sent: the sender is dropped when the attempt leaves.
+            let _ = receiver.changed().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt's place among the active ones, until it is dropped.
+pub struct Attending {
+    active: Active,
+    transaction_id: Uuid,
+    request: Request,
+    _settled: watch::Sender<()>,
+}
+
+impl Attending {
+    /// Notes the decision; before anyone is told.
+    pub fn decide(&self, decision: Decision) {
+        if let Some(running) = self.active.lock().attempts.get_mut(&self.transaction_id) {
+            running.decision = Some(decision);
+        }
+    }
+}
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        let mut inner = self.active.lock();
+        inner.attempts.remove(&self.transaction_id);
+        if let Some(count) = inner.requests.get_mut(&self.request) {
+            *count -= 1;
+            if *count == 0 {
+                inner.requests.remove(&self.request);
+            }
+        }
+    }
+}

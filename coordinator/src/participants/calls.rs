@@ -1,0 +1,156 @@
+//! The rarer calls: FENCE, END, a durable COMMIT, and reads of log rows.
+use std::time::Duration;
+
+use proto::assent::transaction::v1 as wire;
+use tonic::{Code, Request, Status};
+use uuid::Uuid;
+
+use super::{Participant, TransactionRef, Voted, refusal_of, vote_of};
+
+const TIMEOUT: Duration = Duration::from_millis(2000);
+
+/// A participant could not be asked, or answered something that can't be read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{participant}: {message}")]
+pub struct CallError {
+    /// Which.
+    pub participant: String,
+    /// What happened.
+    pub message: String,
+}
+
+/// A participant's log row.
+#[derive(Debug, Clone)]
+pub struct BranchRow {
+    /// Which transaction.
+    pub transaction: TransactionRef,
+    /// Its state; none where no row stands or the state is not known here.
+    pub state: Option<protocol::branch::BranchState>,
+    /// All participants; empty on a row that a fence or an abort wrote.
+    pub participants: Vec<String>,
+    /// The incarnation that drove the attempt; empty likewise.
+    pub owner_id: String,
+    /// The row as it was sent, to be passed on.
+    pub wire: wire::Branch,
+}
+
+impl Participant {
+    /// FENCE: what stands there, after a durable no was written where nothing did.
+    pub async fn fence(&self, transaction: TransactionRef) -> Voted {
+        let request = wire::FenceRequest { transactions: vec![transaction.into()] };
+        let mut client = self.client.clone();
+        match self.call(client.fence(timed(request))).await {
+            Ok(response) => match response.results.into_iter().next() {
+                Some(result) => Voted { vote: vote_of(result.vote), refusal: result.refusal.map(refusal_of) },
+                None => Voted::unknown("PARTICIPANT_UNAVAILABLE", format!("{} answered no result", self.name)),
+            },
+            Err(error) => Voted::unknown("PARTICIPANT_UNAVAILABLE", error.to_string()),
+        }
+    }
+
+    /// One log row.
+    pub async fn branch(&self, transaction_id: Uuid) -> Result<Option<BranchRow>, CallError> {
+        let request = wire::GetBranchRequest { transaction_id: transaction_id.to_string() };
+        let mut client = self.client.clone();
+        match self.call(client.get_branch(timed(request))).await?.branch {
+            Some(branch) => Ok(Some(self.row(branch)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Log rows that are in doubt, the oldest first; at most so many.
+    pub async fn prepared(&self, limit: i32) -> Result<Vec<BranchRow>, CallError> {
+        let request = wire::ListBranchesRequest {
+            state: wire::BranchState::Prepared.into(),
+            page_size: limit,
+            page_token: String::new(),
+        };
+        let mut client = self.client.clone();
+        let response = self.call(client.list_branches(timed(request))).await?;
+        response.branches.into_iter().map(|branch| self.row(branch)).collect()
+    }
+
+    /// COMMIT, answered only when durable: for each, whether it was acknowledged.
+    pub async fn commit_durably(&self, transactions: &[TransactionRef]) -> Result<Vec<bool>, CallError> {
+        let transactions: Vec<wire::TransactionRef> = transactions.iter().map(|&each| each.into()).collect();
+        let mut client = self.client.clone();
+        let response = self.call(client.commit(timed(wire::CommitRequest { transactions, durable: true }))).await?;
+        Ok(acknowledged(&response.acknowledgements))
+    }
+
+    /// END: for each, whether it was acknowledged.
+    pub async fn end(&self, transactions: &[TransactionRef]) -> Result<Vec<bool>, CallError> {
+        let transactions: Vec<wire::TransactionRef> = transactions.iter().map(|&each| each.into()).collect();
+        let mut client = self.client.clone();
+        let response = self.call(client.end(timed(wire::EndRequest { transactions }))).await?;
+        Ok(acknowledged(&response.acknowledgements))
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, CallError> {
+        let status = match tokio::time::timeout(TIMEOUT, call).await {
+            Ok(Ok(response)) => return Ok(response.into_inner()),
+            Ok(Err(status)) => status,
+            Err(_) => Status::deadline_exceeded(format!("no answer within {} ms", TIMEOUT.as_millis())),
+        };
+        Err(CallError { participant: self.name.clone(), message: describe(&status) })
+    }
+
+    fn row(&self, branch: wire::Branch) -> Result<BranchRow, CallError> {
+        let bad =
+            |what: &str| CallError { participant: self.name.clone(), message: format!("answered a row that {what}") };
+        let reference = branch.transaction.as_ref().ok_or_else(|| bad("names no transaction"))?;
+        let transaction_id = reference.transaction_id.parse().map_err(|_| bad("has no UUID"))?;
+        let state = match branch.state() {
+            wire::BranchState::Prepared => Some(protocol::branch::BranchState::Prepared),
+            wire::BranchState::Committed => Some(protocol::branch::BranchState::Committed),
+            wire::BranchState::Aborted => Some(protocol::branch::BranchState::Aborted),
+            wire::BranchState::Unspecified => None,
+        };
+        Ok(BranchRow {
+            transaction: TransactionRef { transaction_id, deadline_unix_ms: reference.deadline_unix_ms },
+            state,
+            participants: branch.participants.clone(),
+            owner_id: branch.owner_id.clone(),
+            wire: branch,
+        })
+    }
+}
+
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(TIMEOUT);
+    request
+}
+
+fn acknowledged(acknowledgements: &[i32]) -> Vec<bool> {
+    acknowledgements
+        .iter()
+        .map(|&acknowledgement| {
+            matches!(
+                wire::Acknowledgement::try_from(acknowledgement),
+                Ok(wire::Acknowledgement::Done | wire::Acknowledgement::Ignored)
+            )
+        })
+        .collect()
+}
+
+/// A status in a few words, with what lies behind a failed connection.
+pub fn describe(status: &Status) -> String {
+    let mut text = match status.code() {
+        Code::Unavailable => "can't be reached".to_owned(),
+        code => format!("{code:?}"),
+    };
+    if !status.message().is_empty() {
+        text = format!("{text} ({})", status.message());
+    }
+    let mut cause = std::error::Error::source(status);
+    let mut last = String::new();
+    while let Some(error) = cause {
+        last = error.to_string();
+        cause = error.source();
+    }
+    if !last.is_empty() && !text.contains(&last) {
+        text = format!("{text}: {last}");
+    }
+    text
+}

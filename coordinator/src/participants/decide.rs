@@ -1,0 +1,203 @@
+//! The decision lane: COMMITs and ABORTs to one participant, sent in batches until each is acknowledged.
+//!
+//! One entry per transaction: whoever asks for the same again waits with the first. The lane remembers only while the
+//! process lives; what it loses is found again by recovery, because the decision stands in the record.
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use participant::{Refusal, crash_point};
+use proto::assent::transaction::v1 as wire;
+use protocol::Decision;
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Request, Status};
+use uuid::Uuid;
+
+use super::{Client, TransactionRef, refusal_to_wire};
+
+/// Transactions in one RPC, at most.
+const MAX_BATCH: usize = 1024;
+/// Decisions that wait for a participant that is down, at most; beyond it the newest is left to recovery.
+const MAX_WAITING: usize = 200_000;
+const TIMEOUT: Duration = Duration::from_millis(2500);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Short, because what is in doubt must be settled soon after a participant is back.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+struct Order {
+    transaction: TransactionRef,
+    decision: Decision,
+    refusal: Option<Refusal>,
+    done: oneshot::Sender<()>,
+}
+
+struct Waiting {
+    transaction: TransactionRef,
+    decision: Decision,
+    refusal: Option<Refusal>,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+/// A handle on the lane.
+#[derive(Clone)]
+pub struct DecisionLane {
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl DecisionLane {
+    /// Starts the lane's task.
+    pub fn start(participant: String, client: Client) -> Self {
+        let (orders, queue) = mpsc::unbounded_channel();
+        let lane = Lane { participant, client, queue, ready: VecDeque::new(), waiting: HashMap::new() };
+        tokio::spawn(lane.run());
+        DecisionLane { orders }
+    }
+
+    /// Has a decision sent until it is acknowledged. The receiver resolves then, or fails when the lane gives it up.
+    pub fn send(
+        &self,
+        transaction: TransactionRef,
+        decision: Decision,
+        refusal: Option<Refusal>,
+    ) -> oneshot::Receiver<()> {
+        let (done, receiver) = oneshot::channel();
+        // When the lane is gone the receiver fails at once.
+        let _ = self.orders.send(Order { transaction, decision, refusal, done });
+        receiver
+    }
+}
+
+struct Lane {
+    participant: String,
+    client: Client,
+    queue: mpsc::UnboundedReceiver<Order>,
+    /// Ids to send, in order; each is a key of `waiting`.
+    ready: VecDeque<Uuid>,
+    waiting: HashMap<Uuid, Waiting>,
+}
+
+impl Lane {
+    async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if self.ready.is_empty() {
+                match self.queue.recv().await {
+                    Some(order) => self.take(order),
+                    None => return,
+                }
+            }
+            while let Ok(order) = self.queue.try_recv() {
+                self.take(order);
+            }
+            let count = self.ready.len().min(MAX_BATCH);
+            let batch: Vec<Uuid> = self.ready.drain(..count).collect();
+            if self.send(batch).await {
+                pause = FIRST_PAUSE;
+            } else {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        let id = order.transaction.transaction_id;
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            if waiting.decision == order.decision {
+                waiting.done.push(order.done);
+            } else {
+                tracing::error!(transaction_id = %id, participant = %self.participant,
+                    "decision-stability: asked to send {:?} while {:?} is being sent", order.decision, waiting.decision);
+            }
+            return;
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            return;
+        }
+        self.ready.push_back(id);
+        let Order { transaction, decision, refusal, done } = order;
+        self.waiting.insert(id, Waiting { transaction, decision, refusal, done: vec![done] });
+    }
+
+    /// Sends a batch: its commits in one RPC, its aborts in another. False when something has to be sent again.
+    async fn send(&mut self, batch: Vec<Uuid>) -> bool {
+        let (mut commits, mut aborts) = (Vec::new(), Vec::new());
+        let (mut commit_ids, mut abort_ids) = (Vec::new(), Vec::new());
+        for id in batch {
+            let Some(waiting) = self.waiting.get(&id) else { continue };
+            match waiting.decision {
+                Decision::Commit => {
+                    commits.push(waiting.transaction.into());
+                    commit_ids.push(id);
+                }
+                Decision::Abort => {
+                    aborts.push(wire::AbortBranch {
+                        transaction: Some(waiting.transaction.into()),
+                        refusal: waiting.refusal.as_ref().map(refusal_to_wire),
+                    });
+                    abort_ids.push(id);
+                }
+            }
+        }
+        let (committed, aborted) =
+            tokio::join!(commit(self.client.clone(), commits), abort(self.client.clone(), aborts));
+        let committed = self.settle(commit_ids, committed);
+        let aborted = self.settle(abort_ids, aborted);
+        committed && aborted
+    }
+
+    /// Takes the acknowledgements; what has none is queued again. False if that is any.
+    fn settle(&mut self, ids: Vec<Uuid>, answer: Result<Vec<i32>, Status>) -> bool {
+        let acknowledgements = answer.unwrap_or_else(|status| {
+            tracing::debug!(participant = %self.participant, error = %super::calls::describe(&status),
+                "decisions were not acknowledged; sending them again");
+            Vec::new()
+        });
+        let mut acknowledgements = acknowledgements.into_iter();
+        let mut all = true;
+        for id in ids {
+            let acknowledgement = acknowledgements.next().map(wire::Acknowledgement::try_from);
+            match acknowledgement {
+                Some(Ok(wire::Acknowledgement::Done | wire::Acknowledgement::Ignored)) => {
+                    for done in self.waiting.remove(&id).map(|waiting| waiting.done).unwrap_or_default() {
+                        let _ = done.send(());
+                    }
+                }
+                Some(Ok(wire::Acknowledgement::Alarm)) => {
+                    // Repeating it changes nothing: an operator has to look, and the doctor shows where.
+                    let decision = self.waiting.remove(&id).map(|waiting| waiting.decision);
+                    tracing::error!(transaction_id = %id, participant = %self.participant, ?decision,
+                        "alarm: the decision contradicts what stands at the participant");
+                }
+                _ => {
+                    all = false;
+                    self.ready.push_back(id);
+                }
+            }
+        }
+        all
+    }
+}
+
+async fn commit(mut client: Client, transactions: Vec<wire::TransactionRef>) -> Result<Vec<i32>, Status> {
+    if transactions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut request = Request::new(wire::CommitRequest { transactions, durable: false });
+    request.set_timeout(TIMEOUT);
+    crash_point::pass("commit.before_send");
+    let response = tokio::time::timeout(TIMEOUT, client.commit(request)).await;
+    crash_point::pass("commit.after_send");
+    Ok(response.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner().acknowledgements)
+}
+
+async fn abort(mut client: Client, branches: Vec<wire::AbortBranch>) -> Result<Vec<i32>, Status> {
+    if branches.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut request = Request::new(wire::AbortRequest { branches });
+    request.set_timeout(TIMEOUT);
+    crash_point::pass("abort.before_send");
+    let response = tokio::time::timeout(TIMEOUT, client.abort(request)).await;
+    crash_point::pass("abort.after_send");
+    Ok(response.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner().acknowledgements)
+}

@@ -1,0 +1,157 @@
+//! The participants, as the coordinator sees them: a channel each, one lane for PREPAREs and one for decisions.
+//!
+//! Generated types stop here: the rest of the coordinator sees votes, refusals and rows.
+pub mod branches;
+mod calls;
+mod decide;
+mod prepare;
+
+use std::time::Duration;
+
+use participant::Refusal;
+use participant::server::MAX_MESSAGE_BYTES;
+use proto::assent::transaction::v1 as wire;
+use proto::assent::transaction::v1::participant_service_client::ParticipantServiceClient;
+use protocol::Vote;
+use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
+
+use crate::config::ParticipantAddress;
+
+pub use calls::{BranchRow, CallError};
+pub use decide::DecisionLane;
+pub use prepare::PrepareLane;
+
+/// The client of a participant.
+pub type Client = ParticipantServiceClient<Channel>;
+
+/// What names a transaction in every message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionRef {
+    /// The attempt.
+    pub transaction_id: Uuid,
+    /// Its deadline.
+    pub deadline_unix_ms: i64,
+}
+
+impl From<TransactionRef> for wire::TransactionRef {
+    fn from(reference: TransactionRef) -> Self {
+        wire::TransactionRef {
+            transaction_id: reference.transaction_id.to_string(),
+            deadline_unix_ms: reference.deadline_unix_ms,
+        }
+    }
+}
+
+/// A vote, with the reason of a no or of a doubt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voted {
+    /// The vote.
+    pub vote: Vote,
+    /// Why it is no, or unknown.
+    pub refusal: Option<Refusal>,
+}
+
+impl Voted {
+    /// Doubt, and why.
+    pub fn unknown(reason: &str, message: impl Into<String>) -> Self {
+        Voted { vote: Vote::Unknown, refusal: Some(Refusal::new(reason, message)) }
+    }
+}
+
+/// One participant.
+pub struct Participant {
+    /// Its name in transactions.
+    pub name: String,
+    client: Client,
+    channel: Channel,
+    /// Collects and sends PREPAREs.
+    pub prepare: PrepareLane,
+    /// Sends COMMITs and ABORTs until they are acknowledged.
+    pub decide: DecisionLane,
+}
+
+impl Participant {
+    /// The channel, for the participant's other services.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+}
+
+/// All participants that this coordinator knows.
+pub struct Participants {
+    list: Vec<Participant>,
+}
+
+impl Participants {
+    /// Starts the lanes. Nothing is connected before it is needed.
+    pub fn start(addresses: &[ParticipantAddress]) -> anyhow::Result<Self> {
+        let mut list: Vec<Participant> = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            anyhow::ensure!(
+                !list.iter().any(|participant| participant.name == address.name),
+                "--participants names {:?} twice",
+                address.name
+            );
+            let endpoint = Endpoint::from_shared(address.uri.clone())
+                .map_err(|error| anyhow::anyhow!("{:?} is no address of a participant: {error}", address.uri))?;
+            let channel = endpoint
+                .connect_timeout(Duration::from_secs(1))
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(Duration::from_secs(5))
+                .keep_alive_timeout(Duration::from_secs(3))
+                .initial_stream_window_size(4 * 1024 * 1024)
+                .initial_connection_window_size(16 * 1024 * 1024)
+                .connect_lazy();
+            let client = Client::new(channel.clone())
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES);
+            list.push(Participant {
+                name: address.name.clone(),
+                prepare: PrepareLane::start(address.name.clone(), client.clone()),
+                decide: DecisionLane::start(address.name.clone(), client.clone()),
+                client,
+                channel,
+            });
+        }
+        Ok(Participants { list })
+    }
+
+    /// The participant of this name.
+    pub fn get(&self, name: &str) -> Option<&Participant> {
+        self.list.iter().find(|participant| participant.name == name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Participant> {
+        self.list.iter()
+    }
+
+    /// Their names.
+    pub fn names(&self) -> Vec<String> {
+        self.list.iter().map(|participant| participant.name.clone()).collect()
+    }
+}
+
+fn vote_of(vote: i32) -> Vote {
+    match wire::Vote::try_from(vote) {
+        Ok(wire::Vote::Yes) => Vote::Yes,
+        Ok(wire::Vote::No) => Vote::No,
+        Ok(wire::Vote::Forgotten) => Vote::Forgotten,
+        // A value from the future is doubt as well.
+        Ok(wire::Vote::Unknown | wire::Vote::Unspecified) | Err(_) => Vote::Unknown,
+    }
+}
+
+fn refusal_of(refusal: wire::Refusal) -> Refusal {
+    Refusal { reason: refusal.reason, message: refusal.message, metadata: refusal.metadata.into_iter().collect() }
+}
+
+/// A refusal on the wire.
+pub fn refusal_to_wire(refusal: &Refusal) -> wire::Refusal {
+    wire::Refusal {
+        reason: refusal.reason.clone(),
+        message: refusal.message.clone(),
+        metadata: refusal.metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+    }
+}

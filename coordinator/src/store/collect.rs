@@ -1,0 +1,102 @@
+//! Garbage collection: the watermark, and what it allows to delete. What may go is said by [`protocol::collection`].
+use protocol::collection::may_delete_record;
+use uuid::Uuid;
+
+use super::{Record, Store, state_of};
+
+impl Store {
+    /// Advances the watermark, and returns it once nothing can be inserted at or below it any more.
+    ///
+    /// Writers hold the row FOR KEY SHARE until their local transaction ends. The advance is no key update, so it waits
+    /// for nobody; the lock taken after it waits for those who may still have read the old watermark.
+    pub async fn advance_watermark(&self, to_unix_ms: i64) -> Result<i64, sqlx::Error> {
+        let watermark: i64 = sqlx::query_scalar(
+            "UPDATE watermark SET deadline_unix_ms = GREATEST(deadline_unix_ms, $1), advance_time = now() WHERE only \
+             RETURNING deadline_unix_ms",
+        )
+        .bind(to_unix_ms)
+        .fetch_one(&self.pool)
+        .await?;
+        sqlx::query("SELECT FROM watermark WHERE only FOR UPDATE").execute(&self.pool).await?;
+        Ok(watermark)
+    }
+
+    /// COMMITTED records at or below the watermark whose participants have not been told END, by deadline and id;
+    /// those that come after `after`.
+    ///
+    /// They are durably so when this returns: the forced commit that follows the read flushes what it has seen.
+    pub async fn to_end(
+        &self,
+        watermark_unix_ms: i64,
+        after: Option<(i64, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<Record>, sqlx::Error> {
+        let (deadline, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
+        let ids: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT transaction_id FROM record WHERE state = 2 AND NOT ended AND deadline_unix_ms <= $1 \
+                 AND (deadline_unix_ms, transaction_id) > ($2, $3) \
+             ORDER BY deadline_unix_ms, transaction_id LIMIT $4",
+        )
+        .bind(watermark_unix_ms)
+        .bind(deadline)
+        .bind(id)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut records = self.records(&ids).await?;
+        records.sort_unstable_by_key(|record| (record.deadline_unix_ms, record.transaction_id));
+        sqlx::query("UPDATE watermark SET advance_time = now() WHERE only").execute(&self.pool).await?;
+        Ok(records)
+    }
+
+    /// Notes that the participants of these were told END.
+    pub async fn mark_ended(&self, transaction_ids: &[Uuid]) -> Result<(), sqlx::Error> {
+        sqlx::query("UPDATE record SET ended = true WHERE transaction_id = ANY($1::uuid[]) AND state = 2")
+            .bind(transaction_ids)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes what may go, at most about `limit` records; returns how many went.
+    ///
+    /// `retention_unix_ms`: records that hold a request go only if their deadline is at or below it.
+    pub async fn delete_settled(
+        &self,
+        watermark_unix_ms: i64,
+        retention_unix_ms: i64,
+        limit: i64,
+    ) -> Result<u64, sqlx::Error> {
+        // The oldest records are the first of the primary key, because the ids are ordered by time.
+        let candidates: Vec<(Uuid, i16, bool, bool, i64)> = sqlx::query_as(
+            "(SELECT transaction_id, state, ended, holds_request, deadline_unix_ms FROM record \
+              ORDER BY transaction_id LIMIT $2) \
+             UNION \
+             (SELECT transaction_id, state, ended, holds_request, deadline_unix_ms FROM record \
+              WHERE NOT holds_request AND deadline_unix_ms <= $1 ORDER BY deadline_unix_ms LIMIT $2)",
+        )
+        .bind(watermark_unix_ms)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut deletable = Vec::new();
+        for (transaction_id, state, ended, holds_request, deadline_unix_ms) in candidates {
+            let below = deadline_unix_ms <= watermark_unix_ms;
+            if may_delete_record(state_of(state)?, ended, below, holds_request, deadline_unix_ms <= retention_unix_ms) {
+                deletable.push(transaction_id);
+            }
+        }
+        if deletable.is_empty() {
+            return Ok(0);
+        }
+        // Final states never change, so what was read still holds.
+        let deleted = sqlx::query("DELETE FROM record WHERE transaction_id = ANY($1::uuid[])")
+            .bind(deletable)
+            .execute(&self.pool)
+            .await?;
+        Ok(deleted.rows_affected())
+    }
+}

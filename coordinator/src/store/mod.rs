@@ -1,0 +1,184 @@
+//! The coordinator's database: all its SQL.
+//!
+//! Records are written by one writer only ([`record`]); everything else reads, or touches tables of its own.
+mod collect;
+mod lease;
+mod reads;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use participant::Refusal;
+use participant::group_commit::{GroupCommit, Options};
+use protocol::Decision;
+use protocol::record::{Abort, Commit, RecordState, Stage};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use uuid::Uuid;
+
+pub use lease::Heartbeat;
+use record::{Entry, RecordWork, Reply};
+pub use record::{Finish, NewRecord};
+
+/// What the client was told, as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAnswer {
+    /// Nothing yet, or not recorded.
+    Nothing,
+    /// The order is placed.
+    Accepted,
+    /// The order is not placed: refused or given up.
+    Rejected,
+    /// The outcome was in doubt.
+    Unknown,
+}
+
+/// A record.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The attempt.
+    pub transaction_id: Uuid,
+    /// Whose request.
+    pub client_id: String,
+    /// The client's name for the request; empty on a tombstone whose writer did not know it.
+    pub request_id: String,
+    /// Digest of the request's content.
+    pub request_digest: Vec<u8>,
+    /// Where it stands.
+    pub state: RecordState,
+    /// Whether its outcome is the request's.
+    pub holds_request: bool,
+    /// The incarnation that drove the attempt.
+    pub owner_id: String,
+    /// The attempt's deadline.
+    pub deadline_unix_ms: i64,
+    /// Names of the participants.
+    pub participants: Vec<String>,
+    /// Why it was aborted.
+    pub refusal: Option<Refusal>,
+    /// What the client was told.
+    pub client_answer: ClientAnswer,
+    /// What was decided first.
+    pub first_decision: Option<RecordState>,
+    /// When the record was written.
+    pub create_time: DateTime<Utc>,
+    /// When it became final.
+    pub decide_time: Option<DateTime<Utc>>,
+}
+
+/// The coordinator's database can't be reached, or what was asked of it may or may not have happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Doubt(pub String);
+
+/// A handle on the coordinator's database.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+    writer: GroupCommit<RecordWork>,
+}
+
+impl Store {
+    /// Starts the record writer; `pool` serves the reads.
+    pub fn start(pool: PgPool, connect: PgConnectOptions) -> Self {
+        // A finish is an entry of its own beside the stages, so the batches are larger than a participant's.
+        let options = Options { max_batch: 1024, queue: 8192, ..Options::default() };
+        Store { pool, writer: GroupCommit::start(Arc::new(RecordWork), connect, options) }
+    }
+
+    /// Brings the schema up to date.
+    pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+        participant::postgres::migrate(pool, sqlx::migrate!("./migrations"), "_coordinator_migrations").await
+    }
+
+    /// Inserts a STAGING record, forced. See [`protocol::record::stage`].
+    pub async fn stage(&self, record: Arc<NewRecord>) -> Result<Stage, Doubt> {
+        match self.submit(Entry::Stage(record)).await? {
+            Reply::Stage(stage) => Ok(stage),
+            other => Err(other.into_doubt()),
+        }
+    }
+
+    /// Aborts a record, forced. See [`protocol::record::abort`].
+    pub async fn abort(&self, record: Arc<NewRecord>, refusal: Refusal) -> Result<Abort, Doubt> {
+        self.abort_entry(Entry::Abort(record, refusal)).await
+    }
+
+    /// Inserts an ABORTED record where none stands, forced. See [`protocol::record::insert_aborted`].
+    pub async fn insert_aborted(&self, record: Arc<NewRecord>, refusal: Refusal) -> Result<Abort, Doubt> {
+        self.abort_entry(Entry::InsertAborted(record, refusal)).await
+    }
+
+    /// Commits a STAGING record, forced. See [`protocol::record::commit`].
+    pub async fn commit(&self, transaction_id: Uuid) -> Result<Commit, Doubt> {
+        match self.submit(Entry::Commit(transaction_id)).await? {
+            Reply::Commit(commit) => Ok(commit),
+            other => Err(other.into_doubt()),
+        }
+    }
+
+    /// Writes, lazily, what was decided and what the client was told.
+    pub async fn finish(&self, finish: Finish) -> Result<(), Doubt> {
+        match self.submit(Entry::Finish(finish)).await? {
+            Reply::Finished => Ok(()),
+            other => Err(other.into_doubt()),
+        }
+    }
+
+    async fn abort_entry(&self, entry: Entry) -> Result<Abort, Doubt> {
+        match self.submit(entry).await? {
+            Reply::Abort(abort) => Ok(abort),
+            other => Err(other.into_doubt()),
+        }
+    }
+
+    async fn submit(&self, entry: Entry) -> Result<Reply, Doubt> {
+        self.writer.submit(entry).await.map_err(|stopped| Doubt(stopped.to_string()))
+    }
+}
+
+/// A decision as the state that it leaves.
+pub fn decided_state(decision: Decision) -> RecordState {
+    match decision {
+        Decision::Commit => RecordState::Committed,
+        Decision::Abort => RecordState::Aborted,
+    }
+}
+
+fn state_code(state: RecordState) -> i16 {
+    match state {
+        RecordState::Staging => 1,
+        RecordState::Committed => 2,
+        RecordState::Aborted => 3,
+    }
+}
+
+fn state_of(code: i16) -> Result<RecordState, sqlx::Error> {
+    match code {
+        1 => Ok(RecordState::Staging),
+        2 => Ok(RecordState::Committed),
+        3 => Ok(RecordState::Aborted),
+        other => Err(sqlx::Error::Decode(format!("{other} is no state of a record").into())),
+    }
+}
+
+fn answer_code(answer: ClientAnswer) -> i16 {
+    match answer {
+        ClientAnswer::Nothing => 0,
+        ClientAnswer::Accepted => 1,
+        ClientAnswer::Rejected => 2,
+        ClientAnswer::Unknown => 3,
+    }
+}
+
+fn answer_of(code: i16) -> ClientAnswer {
+    match code {
+        1 => ClientAnswer::Accepted,
+        2 => ClientAnswer::Rejected,
+        3 => ClientAnswer::Unknown,
+        _ => ClientAnswer::Nothing,
+    }
+}
