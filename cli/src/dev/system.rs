@@ -233,10 +233,9 @@ impl System {
         let hopeless = self.deaths.iter().zip(&self.state.processes).find(|(deaths, _)| **deaths >= limit);
         let Some((_, process)) = hopeless else { return Ok(()) };
         let log = self.data_dir.log(&process.name);
-        let last = std::fs::read_to_string(&log).ok();
-        let last = last.as_deref().and_then(|text| text.lines().rfind(|line| !line.trim().is_empty()));
-        let failure =
-            Failure::new(format!("{} does not come up: {}", process.name, last.unwrap_or("it does not say why")));
+        let said = std::fs::read(&log).unwrap_or_default();
+        let why = complaint(&String::from_utf8_lossy(&said)).unwrap_or("it does not say why").to_owned();
+        let failure = Failure::new(format!("{} does not come up: {why}", process.name));
         Err(failure.hint(format!("see {}", log.display())))
     }
 
@@ -296,5 +295,25 @@ async fn all_ready(clusters: Vec<Cluster>, base: u16, waiting_for: &RefCell<Stri
         while !matches!(health::check(&address, "", Duration::from_secs(2)).await, Ok(ServingStatus::Serving)) {
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+/// The line of a log that most likely says why the process ended.
+fn complaint(log: &str) -> Option<&str> {
+    let complains = |line: &&str| ["rror: ", "ERROR", "FATAL", "panicked"].iter().any(|mark| line.contains(mark));
+    let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.clone().rfind(complains).or_else(|| lines.next_back())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_complaint_is_found_above_its_stack() {
+        let log = "INFO up\nError: no database\n\nStack backtrace:\n  0: _start\n   at ./start.c:1\n";
+        assert_eq!(complaint(log), Some("Error: no database"));
+        assert_eq!(complaint("INFO up\nno such file\n\n"), Some("no such file"));
+        assert_eq!(complaint(""), None);
     }
 }
