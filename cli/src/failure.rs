@@ -64,10 +64,6 @@ impl Failure {
         let (exit, hint) = match status.code() {
             Code::FailedPrecondition => (Exit::Refused, None),
             Code::InvalidArgument | Code::OutOfRange => (Exit::Usage, None),
-            Code::AlreadyExists if reason.as_deref() == Some("REQUEST_ID_REUSED") => {
-                (Exit::Failed, Some("use a new request id for another request"))
-            }
-            Code::Aborted => (Exit::Failed, Some("nothing was left behind; try again under a new request id")),
             Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown => match call {
                 Call::Read => (Exit::Failed, Some("try again; `assent dev ps` shows what is up")),
                 Call::Write => (Exit::Unknown, Some("it may have happened: repeat the same command")),

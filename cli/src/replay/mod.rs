@@ -16,6 +16,7 @@ use crate::client::Services;
 use crate::failure::{Call, Exit, Failure};
 use crate::money::Decimal;
 use crate::output::Output;
+use attempts::NewestBefore;
 use invoices::{CURRENCY, Plan};
 use setup::Setup;
 use summary::{Summary, Tally};
@@ -82,7 +83,7 @@ impl Replay {
         let begun = Instant::now();
         let mut tally = Tally::default();
         let mut answers = stream::iter(&plan.invoices)
-            .map(|invoice| attempts::place(client.clone(), services, invoice, patience))
+            .map(|invoice| attempts::place(client.clone(), services, invoice, &newest_before, patience))
             .buffer_unordered(usize::from(self.concurrency));
         while let Some(placed) = answers.next().await {
             tally.count(placed, &newest_before);
@@ -98,8 +99,8 @@ impl Replay {
     }
 }
 
-/// The id of the newest transaction there is; empty if there is none.
-async fn newest_transaction(services: &Services) -> Result<String, Failure> {
+/// The newest transaction there is.
+async fn newest_transaction(services: &Services) -> Result<NewestBefore, Failure> {
     let request = services.request(wire::ListTransactionsRequest {
         state: wire::RecordState::Unspecified.into(),
         stuck: false,
@@ -109,7 +110,7 @@ async fn newest_transaction(services: &Services) -> Result<String, Failure> {
     let page = services.transactions().await?.list_transactions(request).await;
     let page = page.map_err(|status| Failure::of_status(&status, Call::Read))?.into_inner();
     let newest = page.transactions.into_iter().find_map(|summary| summary.transaction);
-    Ok(newest.map(|transaction| transaction.transaction_id).unwrap_or_default())
+    Ok(NewestBefore(newest.map(|transaction| transaction.transaction_id).unwrap_or_default()))
 }
 
 /// A bar on stderr, if that is a terminal.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::attempts::{Outcome, Placed};
+use super::attempts::{NewestBefore, Outcome, Placed};
 use super::invoices::Plan;
 use super::treatment::Treatment;
 use crate::output::{table, thousands};
@@ -89,10 +89,9 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts one. `newest_before`: the newest transaction there was before this run.
-    pub fn count(&mut self, placed: Placed, newest_before: &str) {
-        // Transaction ids begin with their time, so older ones sort before newer ones.
-        let before = placed.transaction_id.as_deref().is_some_and(|id| !id.is_empty() && id <= newest_before);
+    /// Counts one.
+    pub fn count(&mut self, placed: Placed, newest_before: &NewestBefore) {
+        let before = !newest_before.precedes(placed.transaction_id.as_deref());
         let one = |count: &mut Count| {
             count.total += 1;
             count.before += u64::from(before);
@@ -211,7 +210,7 @@ mod tests {
     fn what_was_placed_before_is_told_apart() {
         let placed = |outcome, id: &str| Placed { outcome, transaction_id: Some(id.to_owned()), repeats: 1 };
         let mut tally = Tally::default();
-        let newest_before = "0193-5";
+        let newest_before = &NewestBefore("0193-5".to_owned());
         tally.count(placed(Outcome::Confirmed, "0193-4"), newest_before);
         tally.count(placed(Outcome::Confirmed, "0193-6"), newest_before);
         tally.count(placed(Outcome::Refused("OUT_OF_STOCK".to_owned()), "0193-5"), newest_before);
