@@ -33,7 +33,7 @@ CREATE INDEX record_tombstone ON record (deadline_unix_ms) WHERE NOT holds_reque
 
 -- The watermark over deadlines. At or below it nothing is ever inserted.
 CREATE TABLE watermark (
-    only             boolean PRIMARY KEY DEFAULT true CHECK (only),
+    sole             boolean PRIMARY KEY DEFAULT true CHECK (sole),
     deadline_unix_ms bigint NOT NULL,
     advance_time     timestamptz NOT NULL DEFAULT now()
 );

@@ -9,6 +9,8 @@ mod owner;
 mod participants;
 mod recover;
 mod store;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,13 +11,13 @@ impl Store {
     /// for nobody; the lock taken after it waits for those who may still have read the old watermark.
     pub async fn advance_watermark(&self, to_unix_ms: i64) -> Result<i64, sqlx::Error> {
         let watermark: i64 = sqlx::query_scalar(
-            "UPDATE watermark SET deadline_unix_ms = GREATEST(deadline_unix_ms, $1), advance_time = now() WHERE only \
+            "UPDATE watermark SET deadline_unix_ms = GREATEST(deadline_unix_ms, $1), advance_time = now() WHERE sole \
              RETURNING deadline_unix_ms",
         )
         .bind(to_unix_ms)
         .fetch_one(&self.pool)
         .await?;
-        sqlx::query("SELECT FROM watermark WHERE only FOR UPDATE").execute(&self.pool).await?;
+        sqlx::query("SELECT FROM watermark WHERE sole FOR UPDATE").execute(&self.pool).await?;
         Ok(watermark)
     }
 
@@ -48,7 +48,7 @@ impl Store {
         }
         let mut records = self.records(&ids).await?;
         records.sort_unstable_by_key(|record| (record.deadline_unix_ms, record.transaction_id));
-        sqlx::query("UPDATE watermark SET advance_time = now() WHERE only").execute(&self.pool).await?;
+        sqlx::query("UPDATE watermark SET advance_time = now() WHERE sole").execute(&self.pool).await?;
         Ok(records)
     }
 

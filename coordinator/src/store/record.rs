@@ -285,7 +285,7 @@ impl Batch<'_> {
 
 /// Reads the watermark and keeps the collector's drain waiting until this local transaction has ended.
 async fn lock_watermark(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("SELECT deadline_unix_ms FROM watermark WHERE only FOR KEY SHARE").fetch_one(connection).await
+    sqlx::query_scalar("SELECT deadline_unix_ms FROM watermark WHERE sole FOR KEY SHARE").fetch_one(connection).await
 }
 
 /// Inserts what meets no other record; returns what was inserted. Waits for other coordinators' inserts of the same.

@@ -1,1 +1,204 @@
+//! The record writer on a real Postgres.
+use std::sync::Arc;
 
+use futures::future::join_all;
+use participant::Refusal;
+use protocol::Decision;
+use protocol::record::{Abort, Commit, RecordState, Stage};
+use uuid::Uuid;
+
+use super::{ClientAnswer, Finish, NewRecord, Store};
+use crate::coordinator::now_unix_ms;
+use crate::testing::Postgres;
+
+fn attempt(request_id: &str) -> Arc<NewRecord> {
+    Arc::new(NewRecord {
+        transaction_id: Uuid::now_v7(),
+        client_id: "client".to_owned(),
+        request_id: request_id.to_owned(),
+        request_digest: vec![1],
+        owner_id: "owner".to_owned(),
+        deadline_unix_ms: now_unix_ms() + 3_000,
+        participants: "inventory,order,payment".to_owned(),
+    })
+}
+
+/// What a recovery knows of an attempt: not its request.
+fn without_request(record: &NewRecord) -> Arc<NewRecord> {
+    Arc::new(NewRecord { client_id: String::new(), request_id: String::new(), ..record.clone() })
+}
+
+fn why() -> Refusal {
+    Refusal::new("OUT_OF_STOCK", "none left").with("sku", "A")
+}
+
+async fn state(store: &Store, record: &NewRecord) -> (RecordState, bool) {
+    let read = store.record(record.transaction_id).await.unwrap().unwrap();
+    (read.state, read.holds_request)
+}
+
+#[tokio::test]
+async fn one_attempt_holds_a_request_whichever_writer_it_comes_through() {
+    let postgres = Postgres::start();
+    let stores = [postgres.store().await, postgres.store().await];
+    for round in 0..20 {
+        let request = format!("request-{round}");
+        let attempts: Vec<_> = (0..8).map(|_| attempt(&request)).collect();
+        let staged =
+            join_all(attempts.iter().enumerate().map(|(place, record)| stores[place % 2].stage(record.clone()))).await;
+        let won: Vec<_> = staged.iter().filter(|staged| **staged == Ok(Stage::Staged)).collect();
+        let lost = staged.iter().filter(|staged| **staged == Ok(Stage::HeldByOther)).count();
+        assert_eq!((won.len(), lost), (1, 7), "{staged:?}");
+        let winner = staged.iter().position(|staged| *staged == Ok(Stage::Staged)).unwrap();
+        let holder = stores[0].holder("client", &request).await.unwrap().unwrap();
+        assert_eq!(holder.transaction_id, attempts[winner].transaction_id);
+        // A repeat of the winner's insert finds its own record.
+        assert_eq!(stores[1].stage(attempts[winner].clone()).await, Ok(Stage::Staged));
+    }
+}
+
+#[tokio::test]
+async fn a_late_stage_and_a_recovery_never_both_win() {
+    let postgres = Postgres::start();
+    let (owner, recoverer) = (postgres.store().await, postgres.store().await);
+    let (mut staged_first, mut aborted_first) = (0, 0);
+    for round in 0..60 {
+        let record = attempt(&format!("request-{round}"));
+        let stage = owner.stage(record.clone());
+        let abort = recoverer.insert_aborted(without_request(&record), why());
+        let outcome = match round % 2 {
+            0 => tokio::join!(stage, abort),
+            _ => {
+                let (abort, stage) = tokio::join!(abort, stage);
+                (stage, abort)
+            }
+        };
+        match outcome {
+            (Ok(Stage::Staged), Ok(Abort::Staging)) => {
+                staged_first += 1;
+                assert_eq!(state(&owner, &record).await, (RecordState::Staging, true));
+            }
+            (
+                Ok(Stage::Terminal { state: RecordState::Aborted, holds_request: false }),
+                Ok(Abort::Aborted { holds_request: false }),
+            ) => {
+                aborted_first += 1;
+                assert_eq!(state(&owner, &record).await, (RecordState::Aborted, false));
+            }
+            both => panic!("{both:?}"),
+        }
+    }
+    assert_eq!(staged_first + aborted_first, 60);
+}
+
+#[tokio::test]
+async fn an_abort_takes_its_request_only_where_that_is_free() {
+    let postgres = Postgres::start();
+    let store = postgres.store().await;
+    let first = attempt("request");
+    assert_eq!(store.abort(first.clone(), why()).await, Ok(Abort::Aborted { holds_request: true }));
+    assert_eq!(store.abort(first.clone(), why()).await, Ok(Abort::Aborted { holds_request: true }));
+    let second = attempt("request");
+    assert_eq!(store.stage(second.clone()).await, Ok(Stage::HeldByOther));
+    assert_eq!(store.abort(second.clone(), why()).await, Ok(Abort::Aborted { holds_request: false }));
+    assert_eq!(
+        store.stage(first.clone()).await,
+        Ok(Stage::Terminal { state: RecordState::Aborted, holds_request: true })
+    );
+    // A staged one keeps its request when it is aborted; a committed one can't be.
+    let (staged, committed) = (attempt("staged"), attempt("committed"));
+    assert_eq!(store.stage(staged.clone()).await, Ok(Stage::Staged));
+    assert_eq!(store.stage(committed.clone()).await, Ok(Stage::Staged));
+    assert_eq!(store.insert_aborted(staged.clone(), why()).await, Ok(Abort::Staging));
+    assert_eq!(store.abort(staged.clone(), why()).await, Ok(Abort::Aborted { holds_request: true }));
+    assert_eq!(store.commit(committed.transaction_id).await, Ok(Commit::Committed));
+    assert_eq!(store.abort(committed.clone(), why()).await, Ok(Abort::Committed));
+    assert_eq!(store.commit(staged.transaction_id).await, Ok(Commit::Aborted));
+    assert_eq!(store.commit(Uuid::now_v7()).await, Ok(Commit::Collected));
+    let read = store.record(staged.transaction_id).await.unwrap().unwrap();
+    assert_eq!(read.refusal, Some(why()));
+    assert_eq!(read.first_decision, Some(RecordState::Aborted));
+}
+
+#[tokio::test]
+async fn a_finish_keeps_the_answer_but_never_changes_a_decision() {
+    let postgres = Postgres::start();
+    let store = postgres.store().await;
+    let finish = |record: &NewRecord, decision, client_answer| Finish {
+        transaction_id: record.transaction_id,
+        decision,
+        client_answer,
+        refusal: None,
+    };
+    let (placed, recovered) = (attempt("placed"), attempt("recovered"));
+    store.stage(placed.clone()).await.unwrap();
+    store.stage(recovered.clone()).await.unwrap();
+    store.abort(recovered.clone(), why()).await.unwrap();
+    store.finish(finish(&placed, Some(Decision::Commit), ClientAnswer::Accepted)).await.unwrap();
+    store.finish(finish(&recovered, Some(Decision::Commit), ClientAnswer::Unknown)).await.unwrap();
+    let read = store.record(placed.transaction_id).await.unwrap().unwrap();
+    assert_eq!((read.state, read.client_answer), (RecordState::Committed, ClientAnswer::Accepted));
+    assert!(read.decide_time.is_some());
+    let read = store.record(recovered.transaction_id).await.unwrap().unwrap();
+    assert_eq!((read.state, read.first_decision), (RecordState::Aborted, Some(RecordState::Aborted)));
+    assert_eq!((read.client_answer, read.refusal), (ClientAnswer::Unknown, Some(why())));
+}
+
+#[tokio::test]
+async fn one_batch_is_the_same_as_one_after_the_other() {
+    let postgres = Postgres::start();
+    let store = postgres.store().await;
+    let (held, twice) = (attempt("held"), attempt("held"));
+    let (staged, gone) = (attempt("staged"), attempt("gone"));
+    store.stage(staged.clone()).await.unwrap();
+    let (one, two, late, abort, commit) = tokio::join!(
+        store.stage(held.clone()),
+        store.stage(twice.clone()),
+        store.stage(gone.clone()),
+        store.abort(gone.clone(), why()),
+        store.commit(staged.transaction_id),
+    );
+    let mut both = [one.unwrap(), two.unwrap()];
+    both.sort_by_key(|stage| *stage != Stage::Staged);
+    assert_eq!(both, [Stage::Staged, Stage::HeldByOther]);
+    assert_eq!(abort, Ok(Abort::Aborted { holds_request: true }));
+    assert!(matches!(late, Ok(Stage::Staged | Stage::Terminal { state: RecordState::Aborted, .. })), "{late:?}");
+    assert_eq!(state(&store, &gone).await, (RecordState::Aborted, true));
+    assert_eq!(commit, Ok(Commit::Committed));
+}
+
+#[tokio::test]
+async fn below_the_watermark_nothing_is_inserted_and_what_has_ended_is_deleted() {
+    let postgres = Postgres::start();
+    let store = postgres.store().await;
+    let records = [attempt("open"), attempt("committed"), attempt("aborted")];
+    for record in &records {
+        store.stage(record.clone()).await.unwrap();
+    }
+    let [open, committed, aborted] = &records;
+    store.commit(committed.transaction_id).await.unwrap();
+    store.abort(aborted.clone(), why()).await.unwrap();
+    let tombstone = attempt("tombstone");
+    store.insert_aborted(without_request(&tombstone), why()).await.unwrap();
+
+    let watermark = store.advance_watermark(now_unix_ms() + 60_000).await.unwrap();
+    assert_eq!(store.advance_watermark(0).await.unwrap(), watermark, "it never goes back");
+    let late = attempt("late");
+    assert_eq!(store.stage(late.clone()).await, Ok(Stage::BelowWatermark));
+    assert_eq!(store.abort(late.clone(), why()).await, Ok(Abort::BelowWatermark));
+    assert_eq!(store.insert_aborted(late.clone(), why()).await, Ok(Abort::BelowWatermark));
+    assert!(store.record(late.transaction_id).await.unwrap().is_none());
+    // What stands is answered still.
+    assert_eq!(store.stage(open.clone()).await, Ok(Stage::Staged));
+
+    // Only the tombstone holds no request; the others stay for the retention, the committed one until its END as well.
+    assert_eq!(store.delete_settled(watermark, 0, 100).await.unwrap(), 1);
+    assert!(store.record(tombstone.transaction_id).await.unwrap().is_none());
+    assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 1);
+    assert!(store.record(aborted.transaction_id).await.unwrap().is_none());
+    let to_end = store.to_end(watermark, None, 100).await.unwrap();
+    assert_eq!(to_end.iter().map(|record| record.transaction_id).collect::<Vec<_>>(), [committed.transaction_id]);
+    store.mark_ended(&[committed.transaction_id, open.transaction_id]).await.unwrap();
+    assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 1);
+    assert_eq!(state(&store, open).await, (RecordState::Staging, true));
+}
