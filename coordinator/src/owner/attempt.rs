@@ -25,6 +25,8 @@ use crate::store::{ClientAnswer, Finish, NewRecord, Record};
 
 /// How long after its own deadline an attempt goes on following another one that holds its request.
 const FOLLOW_GRACE: Duration = Duration::from_millis(1500);
+/// How long a look may take.
+const READ_WITHIN: Duration = Duration::from_millis(2000);
 /// How often it looks at the other one at least, however late it is.
 const LOOKS: u32 = 3;
 
@@ -346,7 +348,9 @@ impl Drive {
         let (store, record) = (self.coordinator.store.clone(), self.record.clone());
         self.pending.push(Box::pin(async move {
             tokio::time::sleep(pause).await;
-            Happened::Holder(store.holder(&record.client_id, &record.request_id).await)
+            let read = store.holder(&record.client_id, &record.request_id);
+            let read = tokio::time::timeout(READ_WITHIN, read).await;
+            Happened::Holder(read.unwrap_or(Err(sqlx::Error::PoolTimedOut)))
         }));
     }
 

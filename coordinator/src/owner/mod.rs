@@ -5,6 +5,8 @@ mod active;
 mod answer;
 mod attempt;
 mod events;
+#[cfg(test)]
+mod tests;
 
 pub use active::Active;
 pub use answer::{Answer, is_refused};

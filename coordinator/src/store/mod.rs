@@ -9,6 +9,7 @@ mod record;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use participant::Refusal;
@@ -74,6 +75,9 @@ pub struct Record {
 #[error("{0}")]
 pub struct Doubt(pub String);
 
+/// How long an operation may take; a little longer than the writer itself tries.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(2000);
+
 /// A handle on the coordinator's database.
 #[derive(Clone)]
 pub struct Store {
@@ -136,7 +140,11 @@ impl Store {
     }
 
     async fn submit(&self, entry: Entry) -> Result<Reply, Doubt> {
-        self.writer.submit(entry).await.map_err(|stopped| Doubt(stopped.to_string()))
+        // A database that has stopped answering must not keep a client waiting; the entry may still be carried out.
+        match tokio::time::timeout(ANSWERED_WITHIN, self.writer.submit(entry)).await {
+            Ok(reply) => reply.map_err(|stopped| Doubt(stopped.to_string())),
+            Err(_) => Err(Doubt(format!("no answer within {} ms", ANSWERED_WITHIN.as_millis()))),
+        }
     }
 }
 

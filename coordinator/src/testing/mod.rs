@@ -1,89 +1,114 @@
-//! A private Postgres for this crate's tests.
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+//! What this crate's tests stand on: a private Postgres, and participants that do as they are told.
+mod participant;
+mod postgres;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use clap::Parser;
+use uuid::Uuid;
 
-use crate::store::Store;
+use crate::config::Args;
+use crate::coordinator::{Coordinator, now_unix_ms};
+use crate::domain::{Line, Order};
+use crate::owner::{self, Answer, Attempt};
+use crate::participants::{Participants, TransactionRef};
+use crate::recover;
+use crate::store::NewRecord;
 
-/// A Postgres cluster in a temporary directory; gone when dropped.
-pub struct Postgres {
-    server: Child,
-    port: u16,
-    _directory: tempfile::TempDir,
+pub use participant::{FakeParticipant, Mood};
+pub use postgres::Postgres;
+
+/// A Postgres and three participants, for any number of coordinators.
+pub struct World {
+    pub postgres: Postgres,
+    pub inventory: FakeParticipant,
+    pub order: FakeParticipant,
+    pub payment: FakeParticipant,
+    addresses: String,
 }
 
-impl Postgres {
-    /// Starts a cluster on a free port.
-    pub fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        let data = directory.path().join("data");
-        let mut initdb = command("initdb");
-        initdb.args(["-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C", "-D"]).arg(&data);
-        assert!(initdb.stdout(Stdio::null()).status().unwrap().success(), "initdb failed");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = command("postgres")
-            .arg("-D")
-            .arg(&data)
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off", "-c", "unix_socket_directories="])
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Postgres { server, port, _directory: directory }
+impl World {
+    pub async fn start() -> Self {
+        let postgres = Postgres::start();
+        let (inventory, one) = FakeParticipant::serve("inventory").await;
+        let (order, two) = FakeParticipant::serve("order").await;
+        let (payment, three) = FakeParticipant::serve("payment").await;
+        let addresses = [one, two, three].map(|it| format!("{}={}", it.name, it.uri)).join(",");
+        World { postgres, inventory, order, payment, addresses }
     }
 
-    /// Its URL.
-    pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    pub fn participants(&self) -> [&FakeParticipant; 3] {
+        [&self.inventory, &self.order, &self.payment]
     }
 
-    /// A pool on it, with the coordinator's schema.
-    pub async fn pool(&self) -> PgPool {
-        let wait = Duration::from_secs(20);
-        let pool = participant::postgres::connect_pool(&self.url(), "test", 8, wait).await.unwrap();
-        Store::migrate(&pool).await.unwrap();
-        pool
-    }
-
-    /// A store of its own writer, as another coordinator would have.
-    pub async fn store(&self) -> Store {
-        let connect = participant::postgres::connect_options(&self.url(), "test").unwrap();
-        Store::start(self.pool().await, connect)
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+    /// A coordinator that holds a lease, but neither serves nor takes over.
+    pub async fn coordinator(&self, name: &str) -> Arc<Coordinator> {
+        let url = self.postgres.url();
+        let flags = ["coordinator", "--name", name, "--database-url", &url, "--participants", &self.addresses];
+        let args = Args::parse_from(flags);
+        let store = self.postgres.store().await;
+        let participants = Participants::start(&args.participants).unwrap();
+        let coordinator = Coordinator::new(args, Uuid::now_v7().to_string(), store, participants);
+        recover::take_lease(&coordinator, Duration::from_secs(1)).await.unwrap();
+        coordinator
     }
 }
 
-/// A program of Postgres, run as its own user where the tests run as root, which it refuses.
-fn command(name: &str) -> Command {
-    let known = ["/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin"];
-    let folder = known.iter().map(PathBuf::from).find(|folder| folder.join(name).exists()).unwrap_or_default();
-    let mut command = Command::new(folder.join(name));
-    command.current_dir("/");
-    if runs_as_root() {
-        let (uid, gid) = postgres_user();
-        command.uid(uid).gid(gid);
+/// An order of one line.
+pub fn order(sku: &str) -> Arc<Order> {
+    let line = Line { sku: sku.to_owned(), quantity: 1, unit_price_minor: 100 };
+    Arc::new(Order::new("alice".to_owned(), vec![(line, "GBP".to_owned())]).unwrap())
+}
+
+/// Places an order as a client would.
+pub async fn place(coordinator: &Arc<Coordinator>, request_id: &str, order: Arc<Order>, timeout_ms: u64) -> Answer {
+    let attempt = Attempt {
+        client_id: "client".to_owned(),
+        request_id: request_id.to_owned(),
+        order,
+        timeout: Duration::from_millis(timeout_ms),
+        is_retry: false,
+    };
+    owner::place(coordinator, attempt).await
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, so: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Leaves a transaction as a coordinator that died would: everyone prepared and a STAGING record, or only the inventory
+/// prepared and no record.
+pub async fn abandon(dead: &Arc<Coordinator>, request_id: &str, recorded: bool) -> Uuid {
+    let transaction_id = Uuid::now_v7();
+    let names = dead.participants.names();
+    let record = Arc::new(NewRecord {
+        transaction_id,
+        client_id: "client".to_owned(),
+        request_id: request_id.to_owned(),
+        request_digest: order("A").digest(),
+        owner_id: dead.owner_id.clone(),
+        deadline_unix_ms: now_unix_ms() + 3_000,
+        participants: names.join(","),
+    });
+    let transaction = TransactionRef { transaction_id, deadline_unix_ms: record.deadline_unix_ms };
+    for participant in dead.participants.iter().filter(|it| recorded || it.name == "inventory") {
+        let branch = proto::assent::transaction::v1::PrepareBranch {
+            transaction: Some(transaction.into()),
+            participants: names.clone(),
+            owner_id: dead.owner_id.clone(),
+            branch: Vec::new(),
+        };
+        assert_eq!(participant.prepare.prepare(branch).await.vote, protocol::Vote::Yes);
     }
-    command
-}
-
-fn runs_as_root() -> bool {
-    std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
-}
-
-fn postgres_user() -> (u32, u32) {
-    let users = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap();
-    let line = users.lines().find(|line| line.starts_with("postgres:")).expect("a user named postgres");
-    let mut fields = line.split(':').skip(2).map(|field| field.parse().unwrap());
-    (fields.next().unwrap(), fields.next().unwrap())
+    if recorded {
+        dead.store.stage(record).await.unwrap();
+    }
+    transaction_id
 }
