@@ -7,6 +7,7 @@
 //!
 //! Nothing here knows a word of shopping.
 pub mod audit;
+pub mod caller;
 mod collector;
 pub mod config;
 pub mod crash_point;
@@ -14,6 +15,8 @@ mod desk;
 pub mod group_commit;
 mod grpc;
 mod log;
+pub mod own_write;
+pub mod paging;
 pub mod postgres;
 mod refusal;
 pub mod resource;
@@ -22,6 +25,8 @@ pub mod server;
 pub mod status;
 mod sweeper;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use config::ParticipantArgs;
 pub use refusal::Refusal;

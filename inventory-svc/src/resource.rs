@@ -1,0 +1,55 @@
+//! The inventory as a participant.
+use participant::audit::Check;
+use participant::{InvalidBranch, PreparedBranch, Refusal, Resource};
+use sqlx::PgConnection;
+
+use crate::domain::Holds;
+use crate::{grpc, store};
+
+/// The inventory: holds stock at prepare, sells it at commit, gives it back at abort.
+#[derive(Debug, Clone, Copy)]
+pub struct Inventory;
+
+impl Resource for Inventory {
+    type Branch = Holds;
+
+    fn name(&self) -> &'static str {
+        "inventory"
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Holds, InvalidBranch> {
+        grpc::decode_branch(bytes)
+    }
+
+    async fn prepare(
+        &self,
+        connection: &mut PgConnection,
+        branches: &[PreparedBranch<Holds>],
+    ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
+        store::holds::take(connection, &branches.iter().map(|branch| &branch.branch).collect::<Vec<_>>()).await
+    }
+
+    async fn commit(
+        &self,
+        connection: &mut PgConnection,
+        branches: &[PreparedBranch<Holds>],
+    ) -> Result<(), sqlx::Error> {
+        store::holds::sell(connection, branches.iter().map(|branch| &branch.branch)).await
+    }
+
+    async fn abort(
+        &self,
+        connection: &mut PgConnection,
+        branches: &[(PreparedBranch<Holds>, Refusal)],
+    ) -> Result<(), sqlx::Error> {
+        store::holds::give_back(connection, branches.iter().map(|(branch, _)| &branch.branch)).await
+    }
+
+    async fn audit(
+        &self,
+        connection: &mut PgConnection,
+        prepared: &[PreparedBranch<Holds>],
+    ) -> Result<Vec<Check>, sqlx::Error> {
+        store::audit::check(connection, prepared).await
+    }
+}

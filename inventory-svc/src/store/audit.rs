@@ -1,0 +1,56 @@
+//! Whether the stock agrees with itself and with the transactions that hold it.
+use std::collections::BTreeMap;
+
+use participant::PreparedBranch;
+use participant::audit::{Check, Violation};
+use sqlx::PgConnection;
+
+use crate::domain::{Holds, sums};
+
+/// Checks no-orphan-holds and no-oversell.
+pub async fn check(
+    connection: &mut PgConnection,
+    prepared: &[PreparedBranch<Holds>],
+) -> Result<Vec<Check>, sqlx::Error> {
+    let checked_count: i64 = sqlx::query_scalar("SELECT count(*) FROM stock").fetch_one(&mut *connection).await?;
+    // What is neither held nor wrong can't violate anything: it stays in the database.
+    let touched: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT sku, on_hand, held FROM stock WHERE held <> 0 OR held < 0 OR held > on_hand ORDER BY sku",
+    )
+    .fetch_all(connection)
+    .await?;
+    let oversold = touched.iter().filter(|(_, on_hand, held)| *held < 0 || held > on_hand);
+    let oversold = oversold.map(|(sku, on_hand, held)| Violation {
+        subject: sku.clone(),
+        detail: format!("{held} held of {on_hand} on hand"),
+        ..Violation::default()
+    });
+    Ok(vec![
+        Check { invariant: "no-orphan-holds", checked_count, violations: orphans(&touched, prepared) },
+        Check { invariant: "no-oversell", checked_count, violations: oversold.collect() },
+    ])
+}
+
+/// SKUs of which more or less is held than the prepared transactions hold.
+fn orphans(touched: &[(String, i64, i64)], prepared: &[PreparedBranch<Holds>]) -> Vec<Violation> {
+    let mut expected = sums(prepared.iter().map(|branch| &branch.branch));
+    let mut differing: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    for (sku, _, held) in touched {
+        let by_transactions = expected.remove(sku.as_str()).unwrap_or_default();
+        if *held != by_transactions {
+            differing.insert(sku, (*held, by_transactions));
+        }
+    }
+    differing.extend(expected.into_iter().map(|(sku, by_transactions)| (sku, (0, by_transactions))));
+    let violation = |(sku, (held, by_transactions)): (&str, (i64, i64))| {
+        let holders = prepared.iter().filter(|branch| branch.branch.iter().any(|(other, _)| other == sku));
+        let holders: Vec<String> = holders.map(|branch| branch.transaction_id.to_string()).collect();
+        Violation {
+            // Only one that holds it alone can be named as the one concerned.
+            transaction_id: if let [only] = holders.as_slice() { only.clone() } else { String::new() },
+            subject: sku.to_owned(),
+            detail: format!("{held} held, but the {} prepared transactions hold {by_transactions}", holders.len()),
+        }
+    };
+    differing.into_iter().map(violation).collect()
+}

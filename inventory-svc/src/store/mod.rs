@@ -1,0 +1,15 @@
+//! The inventory's database: all its SQL.
+//!
+//! Batches change `held` (and at commit `on_hand`) of many SKUs at a time, in the order of the SKUs; an RPC changes one.
+//! So nobody waits in a circle.
+pub mod audit;
+pub mod holds;
+mod request;
+pub mod stock;
+
+use sqlx::migrate::Migrator;
+
+/// The schema's steps.
+pub fn migrator() -> Migrator {
+    sqlx::migrate!("./migrations")
+}

@@ -1,0 +1,135 @@
+//! Stock as shops see and change it, one SKU at a time.
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor};
+
+use super::request;
+use crate::domain::{Denied, MAX_ON_HAND, Stock};
+
+/// A change by so many, under the client's name for it.
+#[derive(Debug, Clone)]
+pub struct Adjustment {
+    /// The article.
+    pub sku: String,
+    /// What comes (positive) or goes (negative).
+    pub delta: i64,
+    /// Who asks.
+    pub client_id: String,
+    /// The client's name for the request; empty if it has none.
+    pub request_id: String,
+}
+
+type Row = (String, i64, i64, i64, DateTime<Utc>);
+
+fn stock((sku, on_hand, held, version, update_time): Row) -> Stock {
+    Stock { sku, on_hand, held, version, update_time }
+}
+
+/// Reads one SKU.
+pub async fn get(executor: impl PgExecutor<'_>, sku: &str) -> Result<Option<Stock>, sqlx::Error> {
+    let row = sqlx::query_as("SELECT sku, on_hand, held, version, update_time FROM stock WHERE sku = $1")
+        .bind(sku)
+        .fetch_optional(executor)
+        .await?;
+    Ok(row.map(stock))
+}
+
+/// Lists SKUs after `after`, at most `limit`.
+pub async fn list(executor: impl PgExecutor<'_>, after: &str, limit: usize) -> Result<Vec<Stock>, sqlx::Error> {
+    let rows = sqlx::query_as(
+        "SELECT sku, on_hand, held, version, update_time FROM stock WHERE sku > $1 ORDER BY sku LIMIT $2",
+    )
+    .bind(after)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(stock).collect())
+}
+
+/// Sets what is on hand of a SKU, new or not.
+pub async fn set(connection: &mut PgConnection, sku: &str, on_hand: i64) -> Result<Result<Stock, Denied>, sqlx::Error> {
+    let row = sqlx::query_as(
+        "INSERT INTO stock (sku, on_hand) VALUES ($1, $2)
+         ON CONFLICT (sku) DO UPDATE
+            SET on_hand = EXCLUDED.on_hand, version = stock.version + 1, update_time = now()
+            WHERE stock.held <= EXCLUDED.on_hand
+         RETURNING sku, on_hand, held, version, update_time",
+    )
+    .bind(sku)
+    .bind(on_hand)
+    .fetch_optional(&mut *connection)
+    .await?;
+    match row {
+        Some(row) => Ok(Ok(stock(row))),
+        None => {
+            let held = get(connection, sku).await?.map(|stock| stock.held).unwrap_or_default();
+            Ok(Err(Denied::BelowHeld { sku: sku.to_owned(), held, on_hand }))
+        }
+    }
+}
+
+/// Adds to or takes from what is on hand, once for each request.
+pub async fn adjust(
+    connection: &mut PgConnection,
+    adjustment: &Adjustment,
+) -> Result<Result<Stock, Denied>, sqlx::Error> {
+    let Adjustment { sku, delta, client_id, request_id } = adjustment;
+    let parameters = format!("adjust {sku} by {delta}");
+    match request::note(connection, client_id, request_id, &parameters).await? {
+        Err(denied) => return Ok(Err(denied)),
+        Ok(true) => (),
+        Ok(false) => {
+            let now = get(connection, sku).await?;
+            return Ok(now.ok_or_else(|| Denied::UnknownSku { sku: sku.clone() }));
+        }
+    }
+    if let Some(stock) = add(connection, sku, *delta).await? {
+        return Ok(Ok(stock));
+    }
+    match get(&mut *connection, sku).await? {
+        Some(Stock { on_hand, held, .. }) => {
+            let (sku, on_hand) = (sku.clone(), on_hand + delta);
+            Ok(Err(match *delta < 0 {
+                true => Denied::BelowHeld { sku, held, on_hand },
+                false => Denied::TooMany { sku, on_hand },
+            }))
+        }
+        None if *delta < 0 => Ok(Err(Denied::UnknownSku { sku: sku.clone() })),
+        None => insert_or_add(connection, sku, *delta).await,
+    }
+}
+
+/// Changes a SKU that exists, if the result is one that may be.
+async fn add(connection: &mut PgConnection, sku: &str, delta: i64) -> Result<Option<Stock>, sqlx::Error> {
+    let row = sqlx::query_as(
+        "UPDATE stock SET on_hand = on_hand + $2, version = version + 1, update_time = now()
+         WHERE sku = $1 AND on_hand + $2 BETWEEN held AND $3
+         RETURNING sku, on_hand, held, version, update_time",
+    )
+    .bind(sku)
+    .bind(delta)
+    .bind(MAX_ON_HAND)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(stock))
+}
+
+/// Begins a SKU with so many, or adds them where someone else has begun it meanwhile.
+async fn insert_or_add(
+    connection: &mut PgConnection,
+    sku: &str,
+    delta: i64,
+) -> Result<Result<Stock, Denied>, sqlx::Error> {
+    let row = sqlx::query_as(
+        "INSERT INTO stock (sku, on_hand) VALUES ($1, $2)
+         ON CONFLICT (sku) DO UPDATE
+            SET on_hand = stock.on_hand + EXCLUDED.on_hand, version = stock.version + 1, update_time = now()
+            WHERE stock.on_hand + EXCLUDED.on_hand <= $3
+         RETURNING sku, on_hand, held, version, update_time",
+    )
+    .bind(sku)
+    .bind(delta)
+    .bind(MAX_ON_HAND)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(stock).ok_or_else(|| Denied::TooMany { sku: sku.to_owned(), on_hand: MAX_ON_HAND + delta }))
+}

@@ -1,0 +1,1 @@
+//! The inventory on a real Postgres.

@@ -1,0 +1,77 @@
+//! OrderStoreService: orders as stored.
+use participant::{paging, status};
+use prost::Message;
+use proto::assent::order::v1 as api;
+use proto::assent::order::v1::order_store_service_server::OrderStoreService;
+use sqlx::PgPool;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::wire;
+use crate::domain::check_account;
+use crate::store::reads::{self, Filter};
+
+/// Of the orders on one page: below the 4 MiB that clients take by default. Large orders make shorter pages.
+const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
+
+/// OrderStoreService.
+pub struct OrderStore {
+    pool: PgPool,
+}
+
+impl OrderStore {
+    /// The service on a database.
+    pub fn new(pool: PgPool) -> Self {
+        OrderStore { pool }
+    }
+}
+
+/// How many of the orders fit one page; at least one, which a message always has room for.
+fn fitting(orders: &[api::Order]) -> usize {
+    let mut bytes = 0;
+    let fits = orders.iter().take_while(|order| {
+        bytes += order.encoded_len();
+        bytes <= MAX_PAGE_BYTES
+    });
+    fits.count().max(1)
+}
+
+#[tonic::async_trait]
+impl OrderStoreService for OrderStore {
+    async fn read_order(
+        &self,
+        request: Request<api::ReadOrderRequest>,
+    ) -> Result<Response<api::ReadOrderResponse>, Status> {
+        let order_id = request.into_inner().order_id;
+        let id =
+            Uuid::try_parse(&order_id).map_err(|_| status::invalid("order_id", format!("{order_id:?} is no UUID")))?;
+        let found = reads::get(&self.pool, id).await.map_err(|error| status::database(&error))?;
+        let found = found.ok_or_else(|| status::not_found("ORDER_NOT_FOUND", "order", &order_id))?;
+        Ok(Response::new(api::ReadOrderResponse { order: Some(wire::order(found)) }))
+    }
+
+    async fn read_orders(
+        &self,
+        request: Request<api::ReadOrdersRequest>,
+    ) -> Result<Response<api::ReadOrdersResponse>, Status> {
+        let api::ReadOrdersRequest { page_size, page_token, state, account } = request.into_inner();
+        let page_size = paging::page_size(page_size)?;
+        if !account.is_empty() {
+            check_account(&account).map_err(|wrong| status::invalid("account", wrong))?;
+        }
+        let (state_filter, of_state) = (wire::state(state)?, state.to_string());
+        let list = ["orders", of_state.as_str(), account.as_str()];
+        let before = match paging::position(&page_token, &list)? {
+            None => Uuid::max(),
+            Some(position) => Uuid::try_parse(&position)
+                .map_err(|_| status::invalid("page_token", "is none that this service gave out"))?,
+        };
+        let filter = Filter { state: state_filter, account: Some(account.clone()).filter(|name| !name.is_empty()) };
+        let read = reads::list(&self.pool, &filter, before, page_size + 1).await;
+        let read = read.map_err(|error| status::database(&error))?;
+        let read: Vec<api::Order> = read.into_iter().map(wire::order).collect();
+        let fitting = fitting(&read).min(page_size);
+        let (orders, next_page_token) = paging::cut(read, fitting, &list, |last| last.order_id.clone());
+        Ok(Response::new(api::ReadOrdersResponse { orders, next_page_token }))
+    }
+}

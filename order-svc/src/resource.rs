@@ -1,0 +1,57 @@
+//! The orders as a participant.
+use participant::audit::Check;
+use participant::{InvalidBranch, PreparedBranch, Refusal, Resource};
+use sqlx::PgConnection;
+
+use crate::domain::NewOrder;
+use crate::{grpc, store};
+
+/// The orders: pending at prepare, confirmed at commit, refused at abort.
+#[derive(Debug, Clone, Copy)]
+pub struct Orders;
+
+impl Resource for Orders {
+    type Branch = NewOrder;
+
+    fn name(&self) -> &'static str {
+        "order"
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<NewOrder, InvalidBranch> {
+        grpc::decode_branch(bytes)
+    }
+
+    async fn prepare(
+        &self,
+        connection: &mut PgConnection,
+        branches: &[PreparedBranch<NewOrder>],
+    ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
+        store::placing::insert(connection, branches).await?;
+        // A valid order can always be written down; whether it can be met is for the others to say.
+        Ok(branches.iter().map(|_| Ok(())).collect())
+    }
+
+    async fn commit(
+        &self,
+        connection: &mut PgConnection,
+        branches: &[PreparedBranch<NewOrder>],
+    ) -> Result<(), sqlx::Error> {
+        store::placing::confirm(connection, branches.iter().map(|branch| branch.transaction_id).collect()).await
+    }
+
+    async fn abort(
+        &self,
+        connection: &mut PgConnection,
+        branches: &[(PreparedBranch<NewOrder>, Refusal)],
+    ) -> Result<(), sqlx::Error> {
+        store::placing::refuse(connection, branches).await
+    }
+
+    async fn audit(
+        &self,
+        connection: &mut PgConnection,
+        prepared: &[PreparedBranch<NewOrder>],
+    ) -> Result<Vec<Check>, sqlx::Error> {
+        store::audit::check(connection, prepared.iter().map(|branch| branch.transaction_id).collect()).await
+    }
+}

@@ -1,0 +1,75 @@
+//! Orders of a batch: written down as pending, then confirmed or refused, each with one statement.
+use participant::{PreparedBranch, Refusal};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{lines, state_code};
+use crate::domain::{NewOrder, State, create_time};
+
+/// Writes orders down as pending.
+pub async fn insert(connection: &mut PgConnection, orders: &[PreparedBranch<NewOrder>]) -> Result<(), sqlx::Error> {
+    let column = |of: fn(&NewOrder) -> &str| orders.iter().map(|order| of(&order.branch)).collect::<Vec<_>>();
+    let lines = orders.iter().map(|order| lines::to_json(&order.branch.lines)).collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(
+        "INSERT INTO orders (order_id, account, request_id, state, currency, total_minor, lines, create_time)
+         SELECT order_id, account, request_id, $8::smallint, currency, total_minor, lines::jsonb, create_time
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[])
+              AS o (order_id, account, request_id, currency, total_minor, lines, create_time)",
+    )
+    .bind(orders.iter().map(|order| order.transaction_id).collect::<Vec<_>>())
+    .bind(column(|order| &order.account))
+    .bind(column(|order| &order.request_id))
+    .bind(column(|order| &order.currency))
+    .bind(orders.iter().map(|order| order.branch.total_minor).collect::<Vec<_>>())
+    .bind(lines)
+    .bind(orders.iter().map(|order| create_time(order.transaction_id)).collect::<Vec<_>>())
+    .bind(state_code(State::Pending))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Pending orders become confirmed.
+pub async fn confirm(connection: &mut PgConnection, order_ids: Vec<Uuid>) -> Result<(), sqlx::Error> {
+    let done = sqlx::query("UPDATE orders SET state = $2 WHERE order_id = ANY($1::uuid[]) AND state = $3")
+        .bind(&order_ids)
+        .bind(state_code(State::Confirmed))
+        .bind(state_code(State::Pending))
+        .execute(connection)
+        .await?;
+    all_there(done.rows_affected(), order_ids.len())
+}
+
+/// Pending orders become refused.
+pub async fn refuse(
+    connection: &mut PgConnection,
+    orders: &[(PreparedBranch<NewOrder>, Refusal)],
+) -> Result<(), sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE orders SET state = $4, reason = r.reason, reason_message = r.reason_message
+         FROM unnest($1::uuid[], $2::text[], $3::text[]) AS r (order_id, reason, reason_message)
+         WHERE orders.order_id = r.order_id AND orders.state = $5",
+    )
+    .bind(orders.iter().map(|(order, _)| order.transaction_id).collect::<Vec<_>>())
+    .bind(orders.iter().map(|(_, refusal)| storable(&refusal.reason)).collect::<Vec<_>>())
+    .bind(orders.iter().map(|(_, refusal)| storable(&refusal.message)).collect::<Vec<_>>())
+    .bind(state_code(State::Refused))
+    .bind(state_code(State::Pending))
+    .execute(connection)
+    .await?;
+    all_there(done.rows_affected(), orders.len())
+}
+
+/// A reason comes from outside, and Postgres takes no NUL in a text.
+fn storable(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+/// What is prepared is pending; otherwise someone has tampered with the table, and nothing may be acknowledged.
+fn all_there(found: u64, expected: usize) -> Result<(), sqlx::Error> {
+    if usize::try_from(found) == Ok(expected) {
+        return Ok(());
+    }
+    tracing::error!(found, expected, "orders that are prepared are not pending");
+    Err(sqlx::Error::RowNotFound)
+}

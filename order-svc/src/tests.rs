@@ -1,0 +1,1 @@
+//! The orders on a real Postgres.

@@ -1,0 +1,102 @@
+//! PaymentService: accounts for shops.
+use participant::{caller, own_write, paging, status};
+use proto::assent::payment::v1 as api;
+use proto::assent::payment::v1::payment_service_server::PaymentService;
+use proto::google::r#type::Money;
+use sqlx::PgPool;
+use tonic::{Request, Response, Status};
+
+use super::wire;
+use crate::domain::{Account, Denied, check_account, check_readable_account};
+use crate::store::account::{self, Incoming};
+use crate::store::entries;
+
+/// PaymentService.
+pub struct Accounts {
+    pool: PgPool,
+}
+
+impl Accounts {
+    /// The service on a database.
+    pub fn new(pool: PgPool) -> Self {
+        Accounts { pool }
+    }
+
+    async fn read(&self, account: String) -> Result<Account, Status> {
+        check_readable_account(&account).map_err(|wrong| status::invalid("account", wrong))?;
+        let found = account::get(&self.pool, &account).await.map_err(|error| status::database(&error))?;
+        Ok(found.ok_or(Denied::UnknownAccount { account })?)
+    }
+}
+
+/// Checks money that comes in; `field` is where it stands in the request.
+fn incoming(
+    client_id: String,
+    account: String,
+    field: &str,
+    money: Option<Money>,
+    request_id: String,
+) -> Result<Incoming, Status> {
+    check_account(&account).map_err(|wrong| status::invalid("account", wrong))?;
+    let (currency, amount_minor) = wire::amount(field, money)?;
+    caller::check_request_id(&request_id)?;
+    Ok(Incoming { account, currency, amount_minor, client_id, request_id })
+}
+
+#[tonic::async_trait]
+impl PaymentService for Accounts {
+    async fn open_account(
+        &self,
+        request: Request<api::OpenAccountRequest>,
+    ) -> Result<Response<api::OpenAccountResponse>, Status> {
+        let client_id = caller::client_id(&request)?;
+        let api::OpenAccountRequest { account, opening_balance, request_id } = request.into_inner();
+        let opening = incoming(client_id, account, "opening_balance", opening_balance, request_id)?;
+        let opened = own_write::run(&self.pool, move |connection| {
+            Box::pin(async move { account::open(connection, &opening).await })
+        });
+        Ok(Response::new(api::OpenAccountResponse { account: Some(wire::account(opened.await?)) }))
+    }
+
+    async fn deposit(&self, request: Request<api::DepositRequest>) -> Result<Response<api::DepositResponse>, Status> {
+        let client_id = caller::client_id(&request)?;
+        let api::DepositRequest { account, amount, request_id } = request.into_inner();
+        let deposit = incoming(client_id, account, "amount", amount, request_id)?;
+        if deposit.amount_minor == 0 {
+            return Err(status::invalid("amount", "must be more than zero"));
+        }
+        let deposited = own_write::run(&self.pool, move |connection| {
+            Box::pin(async move { account::deposit(connection, &deposit).await })
+        });
+        Ok(Response::new(api::DepositResponse { account: Some(wire::account(deposited.await?)) }))
+    }
+
+    async fn get_account(
+        &self,
+        request: Request<api::GetAccountRequest>,
+    ) -> Result<Response<api::GetAccountResponse>, Status> {
+        let account = self.read(request.into_inner().account).await?;
+        Ok(Response::new(api::GetAccountResponse { account: Some(wire::account(account)) }))
+    }
+
+    async fn list_entries(
+        &self,
+        request: Request<api::ListEntriesRequest>,
+    ) -> Result<Response<api::ListEntriesResponse>, Status> {
+        let api::ListEntriesRequest { account, page_size, page_token } = request.into_inner();
+        let page_size = paging::page_size(page_size)?;
+        let account = self.read(account).await?;
+        let list = ["entries", account.account.as_str()];
+        let before = match paging::position(&page_token, &list)? {
+            None => i64::MAX,
+            Some(position) => {
+                position.parse().map_err(|_| status::invalid("page_token", "is none that this service gave out"))?
+            }
+        };
+        let read = entries::list(&self.pool, &account.account, before, page_size + 1).await;
+        let read = read.map_err(|error| status::database(&error))?;
+        let (page, next_page_token) = paging::cut(read, page_size, &list, |last| last.entry_id.to_string());
+        let entries = page.into_iter().map(|entry| wire::entry(&account, entry)).collect();
+        Ok(Response::new(api::ListEntriesResponse { entries, next_page_token }))
+    }
+}

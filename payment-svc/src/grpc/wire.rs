@@ -1,0 +1,67 @@
+//! Conversions between the wire's types and the payment service's.
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use participant::{Refusal, status};
+use proto::assent::payment::v1 as api;
+use proto::google::r#type::Money;
+use tonic::{Code, Status};
+
+use crate::domain::{Account, Denied, Entry};
+
+/// An account.
+pub fn account(account: Account) -> api::Account {
+    let money = |minor| Some(Money::from_minor(&account.currency, minor));
+    api::Account {
+        balance: money(account.balance_minor),
+        held: money(account.held_minor),
+        // Held is zero or more and at most the balance; the ledger's own accounts hold nothing.
+        available: money(account.balance_minor.saturating_sub(account.held_minor)),
+        create_time: Some(SystemTime::from(account.create_time).into()),
+        account: account.account,
+    }
+}
+
+/// An entry of an account.
+pub fn entry(account: &Account, entry: Entry) -> api::Entry {
+    api::Entry {
+        entry_id: entry.entry_id,
+        booking_id: entry.booking_id.to_string(),
+        account: account.account.clone(),
+        amount: Some(Money::from_minor(&account.currency, entry.amount_minor)),
+        kind: entry.kind,
+        create_time: Some(SystemTime::from(entry.create_time).into()),
+    }
+}
+
+/// An amount of zero or more: its currency and minor units.
+pub fn amount(field: &str, money: Option<Money>) -> Result<(String, i64), Status> {
+    let money = money.ok_or_else(|| status::invalid(field, "is missing"))?;
+    let minor = money.to_minor().map_err(|error| status::invalid(field, error.to_string()))?;
+    match minor < 0 {
+        true => Err(status::invalid(field, "must be zero or more")),
+        false => Ok((money.currency_code, minor)),
+    }
+}
+
+impl From<Denied> for Status {
+    fn from(denied: Denied) -> Status {
+        let message = denied.to_string();
+        let named = |key: &str, value: String| BTreeMap::from([(key.to_owned(), value)]);
+        match denied {
+            Denied::AccountExists { account } => {
+                status::error(Code::AlreadyExists, "ACCOUNT_EXISTS", message, &named("account", account))
+            }
+            Denied::UnknownAccount { account } => status::not_found("UNKNOWN_ACCOUNT", "account", &account),
+            Denied::CurrencyMismatch { account, currency, requested } => {
+                let refusal = Refusal::new("CURRENCY_MISMATCH", message).with("account", account);
+                let refusal = refusal.with("currency", currency).with("requested_currency", requested);
+                status::refused(&refusal, &BTreeMap::new())
+            }
+            Denied::OutOfRange => status::error(Code::OutOfRange, "AMOUNT_OUT_OF_RANGE", message, &BTreeMap::new()),
+            Denied::RequestIdReused { request_id, .. } => {
+                status::error(Code::AlreadyExists, "REQUEST_ID_REUSED", message, &named("request_id", request_id))
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The payment service's database: all its SQL.
+//!
+//! Batches change accounts of customers, in the order of their names, and then the revenue's. An RPC changes one account
+//! of a customer, and then the external one, which no batch touches. So nobody waits in a circle.
+pub mod account;
+pub mod audit;
+pub mod entries;
+pub mod holds;
+mod request;
+
+use sqlx::migrate::Migrator;
+
+/// The schema's steps.
+pub fn migrator() -> Migrator {
+    sqlx::migrate!("./migrations")
+}
