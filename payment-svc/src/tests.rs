@@ -136,8 +136,7 @@ async fn commit_captures_and_abort_voids() {
     assert_eq!(figures(&pool, "assent:revenue:GBP").await, (500, 0));
     assert_eq!(figures(&pool, "assent:revenue:JPY").await, (500, 0));
     assert_eq!(figures(&pool, "assent:external:GBP").await, (-1_000, 0));
-    let booked: Vec<_> =
-        entries(&service, "ann").await.into_iter().map(|(kind, minor, booking)| (kind, minor, booking)).collect();
+    let booked = entries(&service, "ann").await;
     let ids = [&batch[2], &batch[0]].map(|branch| branch.transaction_id.to_string());
     assert_eq!(booked[0], ("capture".to_owned(), -100, ids[0].clone()));
     assert_eq!(booked[1], ("capture".to_owned(), -400, ids[1].clone()));
