@@ -207,6 +207,26 @@ async fn a_client_that_goes_away_cannot_cut_a_write_in_two() {
 }
 
 #[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_told_as_unknown() {
+    let (_postgres, pool, service) = start().await;
+    set(&service, "a", 1).await.unwrap();
+    // A deferred trigger runs within COMMIT: the session ends there.
+    for statement in [
+        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'",
+        "CREATE CONSTRAINT TRIGGER die AFTER UPDATE ON stock DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION die()",
+    ] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    let status = adjust(&service, "a", 1, "r1").await.unwrap_err();
+    assert_eq!(reason(&status), (Code::Unavailable, "OUTCOME_UNKNOWN".to_owned()));
+    assert!(status.get_details_retry_info().is_some());
+    sqlx::query("DROP TRIGGER die ON stock").execute(&pool).await.unwrap();
+    assert_eq!(adjust(&service, "a", 1, "r1").await.unwrap().on_hand, 2, "repeating this very call settles it");
+}
+
+#[tokio::test]
 async fn bad_requests_are_told_what_is_wrong() {
     let (_postgres, _pool, service) = start().await;
     let long = "x".repeat(65);
