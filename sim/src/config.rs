@@ -1,0 +1,81 @@
+//! What one exploration covers. A bigger exploration is only another configuration.
+use crate::mutant::Mutant;
+
+/// One client request, how many attempts are made at it, and what may go wrong.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The content's digest of each attempt's request; as many attempts as digests. They all use the same request id, and
+    /// their deadlines are in this order.
+    pub digests: Vec<u8>,
+    /// Whether each attempt is known to be a retry, so that its record goes first. As long as `digests`.
+    pub insert_first: Vec<bool>,
+    /// Participants of each attempt.
+    pub participants: usize,
+    /// Participants that may refuse: those with a lower number.
+    pub may_refuse: usize,
+    /// Runs of Recover at the same time. Their number over time is not bounded.
+    pub recoveries: usize,
+    /// Whether a recovery knows which request the transaction is an attempt at, so that its tombstone may take it. One
+    /// that begins at a participant's row does not.
+    pub recoveries_know_request: bool,
+    /// Owners may crash.
+    pub owner_crashes: bool,
+    /// The answer to an owner's PREPARE may be doubt (apart from its deadline passing, which always may).
+    pub vote_doubt: bool,
+    /// A participant's database may crash and lose what was not flushed.
+    pub participant_crashes: bool,
+    /// The coordinator's database may crash and lose what was not flushed.
+    pub record_crashes: bool,
+    /// The participants' watermarks may advance, and rows be collected.
+    pub participant_collection: bool,
+    /// The coordinator's watermark may advance, and records be collected.
+    pub record_collection: bool,
+    /// A deliberate mistake.
+    pub mutant: Option<Mutant>,
+}
+
+impl Config {
+    /// `attempts` equal attempts over `participants` participants, one recovery at a time, every fault allowed.
+    pub fn everything(attempts: usize, participants: usize) -> Self {
+        Config {
+            digests: vec![0; attempts],
+            insert_first: vec![false; attempts],
+            participants,
+            may_refuse: participants,
+            recoveries: 1,
+            recoveries_know_request: false,
+            owner_crashes: true,
+            vote_doubt: true,
+            participant_crashes: true,
+            record_crashes: true,
+            participant_collection: true,
+            record_collection: true,
+            mutant: None,
+        }
+    }
+
+    /// The same without watermarks and collection.
+    pub fn without_collection(self) -> Self {
+        Config { participant_collection: false, record_collection: false, ..self }
+    }
+
+    /// The same without crashes of databases.
+    pub fn without_lost_writes(self) -> Self {
+        Config { participant_crashes: false, record_crashes: false, ..self }
+    }
+
+    /// The same with this mistake made.
+    pub fn with(self, mutant: Mutant) -> Self {
+        Config { mutant: Some(mutant), ..self }
+    }
+
+    /// How many attempts there are.
+    pub fn attempts(&self) -> usize {
+        self.digests.len()
+    }
+
+    /// Whether this mistake is made.
+    pub(crate) fn makes(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+}
