@@ -30,6 +30,9 @@ pub struct Config {
     pub participant_collection: bool,
     /// The coordinator's watermark may advance, and records be collected.
     pub record_collection: bool,
+    /// The attempts lie further apart than requests are retained: an earlier attempt's record may be collected under a
+    /// later attempt. What is promised for all attempts at a request is then not promised, all else is.
+    pub past_retention: bool,
     /// A deliberate mistake.
     pub mutant: Option<Mutant>,
 }
@@ -50,6 +53,7 @@ impl Config {
             record_crashes: true,
             participant_collection: true,
             record_collection: true,
+            past_retention: false,
             mutant: None,
         }
     }

@@ -39,6 +39,15 @@ struct Arguments {
     /// Leave out crashes of owners.
     #[arg(long)]
     no_owner_crashes: bool,
+    /// The attempts lie further apart than requests are retained.
+    #[arg(long)]
+    past_retention: bool,
+    /// Depth first: far less memory, longer counterexamples.
+    #[arg(long)]
+    depth_first: bool,
+    /// Leave out doubt about single votes.
+    #[arg(long)]
+    no_vote_doubt: bool,
     /// Stop after about so many steps.
     #[arg(long)]
     max_steps: Option<usize>,
@@ -53,6 +62,8 @@ fn main() -> ExitCode {
     config.may_refuse = arguments.may_refuse.unwrap_or(arguments.participants);
     config.recoveries = arguments.recoveries;
     config.recoveries_know_request = arguments.recoveries_know_request;
+    config.past_retention = arguments.past_retention;
+    config.vote_doubt = !arguments.no_vote_doubt;
     config.owner_crashes = !arguments.no_owner_crashes;
     if let (true, Some(last)) = (arguments.insert_first, config.insert_first.last_mut()) {
         *last = true;
@@ -70,7 +81,10 @@ fn main() -> ExitCode {
     if let Some(steps) = arguments.max_steps {
         builder = builder.target_state_count(steps);
     }
-    let checker = builder.spawn_bfs().join();
+    if arguments.depth_first { report(&builder.spawn_dfs().join()) } else { report(&builder.spawn_bfs().join()) }
+}
+
+fn report(checker: &impl Checker<Config>) -> ExitCode {
     println!("states {}, steps {}, depth {}", checker.unique_state_count(), checker.state_count(), checker.max_depth());
     let discoveries = checker.discoveries();
     for (name, path) in &discoveries {

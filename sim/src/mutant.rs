@@ -52,6 +52,8 @@ pub enum Mutant {
     LoserCountsItsVotes,
     /// An attempt that lost the request aborts the holder's record.
     LoserAbortsHolder,
+    /// An attempt that lost the request aborts its branches, then tries its insert again.
+    LoserRetriesInsert,
     /// Participants keep one row for each request instead of one for each transaction.
     KeyedByRequest,
     /// The holder's outcome is told although its request had another content.

@@ -34,6 +34,18 @@ fn two() -> Config {
     Config::everything(2, 1).without_collection().without_lost_writes()
 }
 
+/// Two attempts at one participant, the second after the first's request is forgotten.
+fn long_apart() -> Config {
+    Config {
+        past_retention: true,
+        owner_crashes: false,
+        vote_doubt: false,
+        may_refuse: 0,
+        participant_collection: false,
+        ..Config::everything(2, 1).without_lost_writes()
+    }
+}
+
 macro_rules! caught {
     ($($name:ident: $mutant:ident in $config:expr, by $invariant:literal;)*) => {
         $(#[test]
@@ -44,30 +56,31 @@ macro_rules! caught {
 }
 
 caught! {
-    presumed_abort_without_a_tombstone: PresumedAbortWithoutTombstone in one(), by "?";
-    no_tombstone_because_the_request_is_held: NoTombstoneIfRequestHeld in two(), by "?";
-    a_tombstone_over_a_staging_record: TombstoneOverStaging in one(), by "?";
-    a_fence_that_writes_nothing: FenceWithoutWrite in one(), by "?";
-    a_no_that_is_not_durable: RefusalNotWritten in one(), by "?";
-    abort_before_the_owners_cas: OwnerAbortsBeforeCas in one(), by "?";
-    commit_before_recovers_cas: RecoverCommitsBeforeCas in one(), by "?";
-    accepted_before_the_record_is_durable: StagedBeforeDurable in one(), by "?";
-    rejected_before_the_record_is_durable: RejectedBeforeStaged in two(), by "?";
-    aborted_on_timeout_without_the_cas: TimeoutWithoutCas in one(), by "?";
-    yes_before_its_flush: YesBeforeFlush in one(), by "?";
-    staging_before_its_flush: StagingBeforeFlush in one(), by "?";
-    the_end_before_the_flush_of_committed: EndBeforeFlush in Config::everything(1, 1), by "?";
-    a_lazy_cas_of_recover: LazyRecoverCas in one(), by "?";
-    a_lazy_cas_after_a_timeout: LazyTimeoutCas in one(), by "?";
-    no_watermark: NoWatermark in Config::everything(1, 1), by "?";
-    forgotten_counted_as_no_by_the_owner: OwnerTakesForgottenForNo in Config::everything(1, 1), by "?";
-    doubt_counted_as_no_by_the_owner: OwnerTakesDoubtForNo in one(), by "?";
-    forgotten_counted_as_doubt_by_recover: RecoverIgnoresForgotten in Config::everything(1, 2), by "?";
-    forgotten_ignored_by_a_participant: BranchIgnoresForgotten in Config::everything(1, 1), by "?";
-    a_collected_record_read_as_absent: CollectedReadAsAbsent in Config::everything(1, 1), by "?";
-    a_loser_that_counts_its_own_votes: LoserCountsItsVotes in two(), by "?";
-    a_loser_that_touches_the_holders_record: LoserAbortsHolder in two(), by "?";
-    rows_keyed_by_request: KeyedByRequest in two(), by "?";
-    an_outcome_adopted_across_digests: AdoptedAcrossDigests in Config { digests: vec![0, 1], ..two() }, by "?";
-    a_request_held_twice: RequestNotUnique in two(), by "?";
+    presumed_abort_without_a_tombstone: PresumedAbortWithoutTombstone in one(), by "atomicity";
+    no_tombstone_because_the_request_is_held: NoTombstoneIfRequestHeld in long_apart(), by "answer-honesty";
+    a_tombstone_over_a_staging_record: TombstoneOverStaging in one(), by "decision-stability";
+    a_fence_that_writes_nothing: FenceWithoutWrite in one(), by "atomicity";
+    a_no_that_is_not_durable: RefusalNotWritten in one(), by "answer-honesty";
+    abort_before_the_owners_cas: OwnerAbortsBeforeCas in one(), by "agreement";
+    commit_before_recovers_cas: RecoverCommitsBeforeCas in one(), by "agreement";
+    accepted_before_the_record_is_durable: StagedBeforeDurable in one(), by "answer-honesty";
+    rejected_before_the_record_is_durable: RejectedBeforeStaged in two(), by "answer-honesty";
+    aborted_on_timeout_without_the_cas: TimeoutWithoutCas in one(), by "answer-honesty";
+    yes_before_its_flush: YesBeforeFlush in one(), by "answer-honesty";
+    staging_before_its_flush: StagingBeforeFlush in one(), by "answer-honesty";
+    the_end_before_the_flush_of_committed: EndBeforeFlush in Config::everything(1, 1), by "agreement";
+    a_lazy_cas_of_recover: LazyRecoverCas in one(), by "decision-stability";
+    a_lazy_cas_after_a_timeout: LazyTimeoutCas in one(), by "decision-stability";
+    no_watermark: NoWatermark in Config::everything(1, 1), by "answer-honesty";
+    forgotten_counted_as_no_by_the_owner: OwnerTakesForgottenForNo in Config::everything(1, 1), by "answer-honesty";
+    doubt_counted_as_no_by_the_owner: OwnerTakesDoubtForNo in one(), by "answer-honesty";
+    forgotten_counted_as_doubt_by_recover: RecoverIgnoresForgotten in Config::everything(1, 2), by "in-doubt-resolves";
+    forgotten_ignored_by_a_participant: BranchIgnoresForgotten in Config::everything(1, 1), by "no-orphan-holds";
+    a_collected_record_read_as_absent: CollectedReadAsAbsent in Config::everything(1, 1), by "decision-stability";
+    a_loser_that_counts_its_own_votes: LoserCountsItsVotes in two(), by "answer-honesty";
+    a_loser_that_touches_the_holders_record: LoserAbortsHolder in two(), by "answer-honesty";
+    a_loser_that_retries_its_insert: LoserRetriesInsert in long_apart(), by "answer-honesty";
+    rows_keyed_by_request: KeyedByRequest in two(), by "one-order-per-request";
+    an_outcome_adopted_across_digests: AdoptedAcrossDigests in Config { digests: vec![0, 1], ..two() }, by "answer-honesty";
+    a_request_held_twice: RequestNotUnique in two(), by "answer-honesty";
 }

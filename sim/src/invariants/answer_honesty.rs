@@ -13,6 +13,7 @@ pub(super) fn holds(config: &Config, state: &State) -> bool {
 
 fn is_honest(config: &Config, state: &State, t: usize, answer: Answer) -> bool {
     let about = &state.attempts[answer.about];
+    let concerns = |other: usize| other == answer.about || !config.past_retention;
     let same_content = |other: usize| config.digests[other] == config.digests[t];
     let told_of_own_content = same_content(answer.about);
     match answer.outcome {
@@ -21,7 +22,7 @@ fn is_honest(config: &Config, state: &State, t: usize, answer: Answer) -> bool {
         }
         Outcome::Rejected { .. } | Outcome::Aborted | Outcome::OfHolder(Decision::Abort) => {
             told_of_own_content
-                && (0..config.attempts()).filter(|other| same_content(*other)).all(|other| {
+                && (0..config.attempts()).filter(|other| same_content(*other) && concerns(*other)).all(|other| {
                     let seen = state.attempts[other].seen;
                     !seen.committed && !seen.branch_committed
                 })

@@ -24,7 +24,7 @@ pub(super) fn crash(state: &mut State, t: usize) {
 }
 
 pub(super) fn deadline(config: &Config, state: &mut State, t: usize) {
-    if config.makes(Mutant::TimeoutWithoutCas) {
+    if config.makes(Mutant::TimeoutWithoutCas) && state.attempts[t].answer.is_none() {
         answer(state, t, Outcome::Aborted);
         return crash(state, t);
     }
@@ -33,7 +33,7 @@ pub(super) fn deadline(config: &Config, state: &mut State, t: usize) {
 
 pub(super) fn voted(config: &Config, state: &mut State, t: usize, participant: usize, vote: Vote) {
     let vote = misread(config, vote);
-    if vote == Vote::No && config.makes(Mutant::RejectedBeforeStaged) {
+    if vote == Vote::No && config.makes(Mutant::RejectedBeforeStaged) && state.attempts[t].answer.is_none() {
         answer(state, t, Outcome::Rejected { participant });
         return crash(state, t);
     }
@@ -49,10 +49,16 @@ pub(super) fn stage_lands(config: &Config, state: &mut State, t: usize, answered
     if stage == Stage::HeldByOther && config.makes(Mutant::LoserCountsItsVotes) {
         stage = Stage::Staged;
     }
-    if stage == Stage::HeldByOther && config.makes(Mutant::LoserAbortsHolder) {
-        if let Some(holder) = state.holder() {
-            records::abort(config, state, holder, true);
-        }
+    if stage == Stage::HeldByOther && config.makes(Mutant::LoserRetriesInsert) {
+        state.attempts[t].stage_pending = true;
+        state.attempts[t].abort_sent = true;
+        return;
+    }
+    if stage == Stage::HeldByOther
+        && config.makes(Mutant::LoserAbortsHolder)
+        && let Some(holder) = state.holder()
+    {
+        records::abort(config, state, holder, true);
     }
     feed(config, state, t, Event::Staged(stage));
 }

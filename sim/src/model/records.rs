@@ -125,7 +125,7 @@ pub(super) fn crash(state: &mut State) {
 pub(super) fn may_collect(config: &Config, state: &State, t: usize) -> bool {
     let attempt = &state.attempts[t];
     let below = t < state.record_watermark;
-    let retention_over = state.record_watermark == config.attempts();
+    let retention_over = config.past_retention || state.record_watermark == config.attempts();
     attempt.record.now.is_some_and(|record| {
         collection::may_delete_record(record.state, attempt.end_sent, below, record.holds_request, retention_over)
     })
