@@ -49,6 +49,7 @@ fn two_attempts_further_apart_than_requests_are_retained() {
             past_retention: true,
             vote_doubt: false,
             participant_collection: false,
+            owner_crashes: false,
             may_refuse: 0,
             ..Config::everything(2, 1).without_lost_writes()
         },
