@@ -165,6 +165,7 @@ proptest! {
                     | owner::Event::Staged(Stage::Terminal { state: RecordState::Committed, .. })
             ));
             prop_assert!((staged && all_yes) || found_committed, "{told:?}");
+            prop_assert!(run.commands().any(|command| command == owner::Command::SendCommit));
         }
     }
 

@@ -53,7 +53,7 @@ fn two_attempts_further_apart_than_requests_are_retained() {
             may_refuse: 0,
             ..Config::everything(2, 1).without_lost_writes()
         },
-        0,
+        2_584_893,
     );
 }
 

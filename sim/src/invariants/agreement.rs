@@ -6,6 +6,7 @@ pub(super) fn holds(_: &Config, state: &State) -> bool {
     !state.alarm
         && state.attempts.iter().all(|attempt| {
             let seen = attempt.seen;
-            !(seen.committed && seen.branch_aborted) && !(seen.aborted && seen.branch_committed)
+            let contradicted = (seen.committed && seen.branch_aborted) || (seen.aborted && seen.branch_committed);
+            !contradicted
         })
 }

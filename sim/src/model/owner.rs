@@ -78,9 +78,8 @@ pub(super) fn abort_lands(config: &Config, state: &mut State, t: usize, answered
 pub(super) fn finish_lands(config: &Config, state: &mut State, t: usize) {
     match state.attempts[t].finish_pending.take() {
         Some(Decision::Commit) => {
-            if records::commit(config, state, t, false) == Commit::Aborted {
-                state.alarm = true;
-            }
+            let contradicted = records::commit(config, state, t, false) == Commit::Aborted;
+            state.alarm |= contradicted;
         }
         Some(Decision::Abort) => records::finish_aborted(config, state, t),
         None => {}
