@@ -2,12 +2,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use participant::TransactionRef;
+use participant::clock::now_unix_ms;
 use protocol::record::RecordState;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-use crate::coordinator::{Coordinator, now_unix_ms};
-use crate::participants::TransactionRef;
+use crate::coordinator::Coordinator;
 use crate::store::Record;
 
 /// Records in one step.

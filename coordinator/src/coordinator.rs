@@ -1,6 +1,5 @@
 //! What all parts of one coordinator process share.
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::task::TaskTracker;
 
@@ -41,10 +40,4 @@ impl Coordinator {
             tasks: TaskTracker::new(),
         })
     }
-}
-
-/// The clock, in milliseconds since the Unix epoch.
-pub fn now_unix_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

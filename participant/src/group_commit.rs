@@ -60,7 +60,7 @@ pub trait Work: Send + Sync + 'static {
 pub struct Options {
     /// Entries in one batch, at most.
     pub max_batch: usize,
-    /// Entries that wait, at most; beyond it callers wait for a place.
+    /// Calls whose entries wait, at most; beyond it callers wait for a place.
     pub queue: usize,
     /// How long lazy entries wait for something urgent to ride with.
     pub linger: Duration,
@@ -86,7 +86,8 @@ struct Item<W: Work> {
 
 /// A handle on the writer task; clones share the task, which ends when the last one is dropped.
 pub struct GroupCommit<W: Work> {
-    queue: mpsc::Sender<Item<W>>,
+    /// What is asked for together is queued together, so that it is not torn into several batches.
+    queue: mpsc::Sender<Vec<Item<W>>>,
 }
 
 impl<W: Work> Clone for GroupCommit<W> {
@@ -111,18 +112,20 @@ impl<W: Work> GroupCommit<W> {
     /// Has one entry carried out. Dropping the future doesn't cancel it once it is queued.
     pub async fn submit(&self, entry: W::Entry) -> Result<W::Reply, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Item { entry, reply }).await.map_err(|_| Stopped)?;
+        self.queue.send(vec![Item { entry, reply }]).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Has several entries carried out, in one batch if they fit; replies in their order.
     pub async fn submit_all(&self, entries: Vec<W::Entry>) -> Result<Vec<W::Reply>, Stopped> {
         let mut answers = Vec::with_capacity(entries.len());
+        let mut items = Vec::with_capacity(entries.len());
         for entry in entries {
             let (reply, answer) = oneshot::channel();
-            self.queue.send(Item { entry, reply }).await.map_err(|_| Stopped)?;
+            items.push(Item { entry, reply });
             answers.push(answer);
         }
+        self.queue.send(items).await.map_err(|_| Stopped)?;
         let mut replies = Vec::with_capacity(answers.len());
         for answer in answers {
             replies.push(answer.await.map_err(|_| Stopped)?);
@@ -135,7 +138,7 @@ struct Writer<W: Work> {
     work: Arc<W>,
     connect: PgConnectOptions,
     options: Options,
-    items: mpsc::Receiver<Item<W>>,
+    items: mpsc::Receiver<Vec<Item<W>>>,
     connection: Option<PgConnection>,
 }
 
@@ -160,7 +163,7 @@ impl<W: Work> Writer<W> {
     async fn collect(&mut self, waiting: &mut Vec<Item<W>>) -> bool {
         if waiting.is_empty() {
             match self.items.recv().await {
-                Some(item) => waiting.push(item),
+                Some(items) => waiting.extend(items),
                 None => return false,
             }
         }
@@ -168,7 +171,7 @@ impl<W: Work> Writer<W> {
         loop {
             while waiting.len() < self.options.max_batch {
                 match self.items.try_recv() {
-                    Ok(item) => waiting.push(item),
+                    Ok(items) => waiting.extend(items),
                     Err(_) => break,
                 }
             }
@@ -177,7 +180,7 @@ impl<W: Work> Writer<W> {
                 return true;
             }
             match tokio::time::timeout_at(until, self.items.recv()).await {
-                Ok(Some(item)) => waiting.push(item),
+                Ok(Some(items)) => waiting.extend(items),
                 Ok(None) | Err(_) => return true,
             }
         }

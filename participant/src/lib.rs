@@ -8,10 +8,10 @@
 //! Nothing here knows a word of shopping.
 pub mod audit;
 pub mod caller;
+pub mod clock;
 mod collector;
 pub mod config;
 pub mod crash_point;
-mod desk;
 pub mod group_commit;
 mod grpc;
 mod log;
@@ -25,10 +25,12 @@ pub mod server;
 pub mod status;
 mod sweeper;
 pub mod telemetry;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod transaction;
 
 pub use config::ParticipantArgs;
 pub use refusal::Refusal;
 pub use resource::{InvalidBranch, PreparedBranch, Resource};
 pub use run::{Context, run};
+pub use transaction::TransactionRef;

@@ -2,11 +2,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
+use proto::assent::transaction::v1::participant_service_server::ParticipantServiceServer;
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
-use crate::{ParticipantArgs, Resource};
+use crate::group_commit::{GroupCommit, Options};
+use crate::log::{Log, LogWork};
+use crate::sweeper::Sweeper;
+use crate::{ParticipantArgs, Resource, collector, grpc, postgres, server, telemetry};
+
+/// Connections for reads and for a service's own writes.
+const CONNECTIONS: u32 = 8;
 
 /// What a service's own gRPC face is built from.
 #[derive(Clone)]
@@ -29,6 +37,24 @@ pub async fn run<R: Resource>(
     own_services: impl FnOnce(&Context<R>, Routes) -> Routes,
     own_names: &[&str],
 ) -> anyhow::Result<()> {
-    let _ = (listen, args, resource, migrator, own_services, own_names);
-    anyhow::bail!("not written yet")
+    telemetry::init(args.service.log_format);
+    let (url, name) = (&args.service.database_url, resource.name());
+    let pool = postgres::connect_pool(url, name, CONNECTIONS, args.service.database_wait())
+        .await
+        .context("can't connect to the service's Postgres; see --database-url")?;
+    Log::migrate(&pool).await.context("can't bring the log's schema up to date")?;
+    postgres::migrate(&pool, migrator, "_service_migrations")
+        .await
+        .context("can't bring the service's schema up to date")?;
+    let (resource, log) = (Arc::new(resource), Log::new(pool.clone()));
+    let work = Arc::new(LogWork::new(resource.clone()));
+    let writer = GroupCommit::start(work, postgres::connect_options(url, name)?, Options::default());
+    tokio::spawn(Sweeper::new(&args, log.clone(), writer.clone())?.sweep());
+    tokio::spawn(collector::collect(args.service.clone(), log.clone()));
+    let participant = ParticipantServiceServer::new(grpc::Participant::new(resource.clone(), writer, log))
+        .max_decoding_message_size(server::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(server::MAX_MESSAGE_BYTES);
+    let routes = own_services(&Context { resource, pool }, Routes::new(participant));
+    let names: Vec<&str> = own_names.iter().copied().chain([grpc::SERVICE]).collect();
+    Ok(server::serve(listen, routes, &names).await?)
 }

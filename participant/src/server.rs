@@ -10,6 +10,10 @@ use tonic::transport::server::TcpIncoming;
 /// Largest message that is read: a batch of large orders.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
+/// How long calls under way may keep a server that was told to stop; a client that keeps a stream open must not keep the
+/// process.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
 /// Why a server could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -40,6 +44,7 @@ pub async fn serve(address: SocketAddr, routes: Routes, services: &[&str]) -> Re
     for service in services {
         health.set_service_status(*service, tonic_health::ServingStatus::Serving).await;
     }
+    let names: Vec<String> = services.iter().map(|name| (*name).to_owned()).collect();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
@@ -51,11 +56,14 @@ pub async fn serve(address: SocketAddr, routes: Routes, services: &[&str]) -> Re
         .add_service(reflection().build_v1alpha()?);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stopping, stop) = tokio::sync::oneshot::channel();
     let stopped = async move {
         tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () }
-        for service in ["", "assent"] {
+        for service in names.iter().map(String::as_str).chain([""]) {
             health.set_service_status(service, tonic_health::ServingStatus::NotServing).await;
         }
+        // The receiver is dropped only when the server has ended by itself.
+        let _ = stopping.send(());
     };
     tracing::info!(%address, "serving");
     let server = tonic::transport::Server::builder()
@@ -63,6 +71,14 @@ pub async fn serve(address: SocketAddr, routes: Routes, services: &[&str]) -> Re
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stopped);
-    // Clients that keep streams open must not keep the process: what is under way gets a few seconds.
-    Ok(server.await?)
+    let overdue = async {
+        match stop.await {
+            Ok(()) => tokio::time::sleep(STOP_WITHIN).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = server => Ok(served?),
+        () = overdue => Ok(()),
+    }
 }

@@ -1,7 +1,7 @@
 //! CoordinatorService: what operators ask, and participants in doubt.
 use std::sync::Arc;
 
-use participant::status;
+use participant::{TransactionRef, status};
 use proto::assent::transaction::v1 as api;
 use proto::assent::transaction::v1::coordinator_service_server::CoordinatorService;
 use protocol::Decision;
@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::{stuck, wire};
 use crate::coordinator::Coordinator;
-use crate::participants::TransactionRef;
 use crate::recover;
 
 const DEFAULT_PAGE: i32 = 50;

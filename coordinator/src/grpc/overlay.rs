@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use participant::{Refusal, status};
+use participant::clock::now_unix_ms;
+use participant::{Refusal, TransactionRef, status};
 use proto::assent::order::v1 as api;
 use proto::assent::order::v1::order_store_service_client::OrderStoreServiceClient;
 use protocol::Decision;
@@ -16,8 +17,7 @@ use uuid::Uuid;
 
 use super::order::timestamp;
 use super::wire;
-use crate::coordinator::{Coordinator, now_unix_ms};
-use crate::participants::TransactionRef;
+use crate::coordinator::Coordinator;
 use crate::recover;
 use crate::store::Record;
 

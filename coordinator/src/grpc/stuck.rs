@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures::future::join_all;
+use participant::clock::now_unix_ms;
 use participant::status;
 use proto::assent::transaction::v1 as api;
 use protocol::record::RecordState;
@@ -9,7 +10,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::wire;
-use crate::coordinator::{Coordinator, now_unix_ms};
+use crate::coordinator::Coordinator;
 use crate::participants::{BranchRow, CallError, Participant};
 
 /// Rows and records looked at, at most, per source.

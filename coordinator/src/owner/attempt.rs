@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use participant::{Refusal, crash_point};
+use participant::clock::now_unix_ms;
+use participant::{Refusal, TransactionRef, crash_point};
 use proto::assent::transaction::v1 as wire;
 use protocol::owner::{Command, Event, Outcome, Owner};
 use protocol::{Decision, Vote};
@@ -18,9 +19,9 @@ use uuid::Uuid;
 use super::active::Attending;
 use super::answer::{Answer, is_refused};
 use super::events::{self, Happened};
-use crate::coordinator::{Coordinator, now_unix_ms};
+use crate::coordinator::Coordinator;
 use crate::domain::Order;
-use crate::participants::{TransactionRef, branches};
+use crate::participants::branches;
 use crate::store::{ClientAnswer, Finish, NewRecord, Record};
 
 /// How long after its own deadline an attempt goes on following another one that holds its request.

@@ -2,13 +2,13 @@
 use std::time::Duration;
 
 use participant::Refusal;
+use participant::clock::now_unix_ms;
 use protocol::owner::Holder;
 use protocol::record::{Abort, RecordState, Stage};
 use protocol::{Decision, Vote};
 use uuid::Uuid;
 
 use super::answer::{Answer, is_refused};
-use crate::coordinator::now_unix_ms;
 use crate::participants::{Voted, branches};
 use crate::store::{Doubt, Record};
 

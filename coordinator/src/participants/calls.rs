@@ -1,11 +1,12 @@
 //! The rarer calls: FENCE, END, a durable COMMIT, and reads of log rows.
 use std::time::Duration;
 
+use participant::TransactionRef;
 use proto::assent::transaction::v1 as wire;
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
-use super::{Participant, TransactionRef, Voted, refusal_of, vote_of};
+use super::{Participant, Voted, refusal_of, vote_of};
 
 const TIMEOUT: Duration = Duration::from_millis(2000);
 

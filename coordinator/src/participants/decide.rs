@@ -5,14 +5,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use participant::{Refusal, crash_point};
+use participant::{Refusal, TransactionRef, crash_point};
 use proto::assent::transaction::v1 as wire;
 use protocol::Decision;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Status};
 use uuid::Uuid;
 
-use super::{Client, TransactionRef, refusal_to_wire};
+use super::{Client, refusal_to_wire};
 
 /// Transactions in one RPC, at most.
 const MAX_BATCH: usize = 1024;

@@ -14,7 +14,6 @@ use proto::assent::transaction::v1 as wire;
 use proto::assent::transaction::v1::participant_service_client::ParticipantServiceClient;
 use protocol::Vote;
 use tonic::transport::{Channel, Endpoint};
-use uuid::Uuid;
 
 use crate::config::ParticipantAddress;
 
@@ -24,24 +23,6 @@ pub use prepare::PrepareLane;
 
 /// The client of a participant.
 pub type Client = ParticipantServiceClient<Channel>;
-
-/// What names a transaction in every message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransactionRef {
-    /// The attempt.
-    pub transaction_id: Uuid,
-    /// Its deadline.
-    pub deadline_unix_ms: i64,
-}
-
-impl From<TransactionRef> for wire::TransactionRef {
-    fn from(reference: TransactionRef) -> Self {
-        wire::TransactionRef {
-            transaction_id: reference.transaction_id.to_string(),
-            deadline_unix_ms: reference.deadline_unix_ms,
-        }
-    }
-}
 
 /// A vote, with the reason of a no or of a doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! Finds what is known of a transaction of which only the id is given.
 use futures::future::join_all;
+use participant::TransactionRef;
 use uuid::Uuid;
 
 use crate::coordinator::Coordinator;
-use crate::participants::{BranchRow, CallError, TransactionRef};
+use crate::participants::{BranchRow, CallError};
 use crate::store::Record;
 
 /// What is known of a transaction.

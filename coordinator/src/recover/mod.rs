@@ -10,12 +10,12 @@ mod takeover;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use participant::TransactionRef;
 use protocol::recovery::Outcome;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::coordinator::Coordinator;
-use crate::participants::TransactionRef;
 
 pub use lease::{keep_lease, take_lease};
 pub use locate::locate;

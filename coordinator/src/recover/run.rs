@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
-use participant::{Refusal, crash_point};
+use participant::{Refusal, TransactionRef, crash_point};
 use protocol::record::Abort;
 use protocol::recovery::{Command, Event, Outcome, Recovery};
 use protocol::{Decision, Vote};
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::Recovered;
 use crate::coordinator::Coordinator;
 use crate::owner::is_refused;
-use crate::participants::{TransactionRef, Voted};
+use crate::participants::Voted;
 use crate::store::{NewRecord, Record};
 
 /// How long a run waits for the decision to be acknowledged; it goes on being sent after that.

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use participant::TransactionRef;
+use participant::clock::now_unix_ms;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use super::start;
-use crate::coordinator::{Coordinator, now_unix_ms};
-use crate::participants::{BranchRow, Participant, TransactionRef};
+use crate::coordinator::Coordinator;
+use crate::participants::{BranchRow, Participant};
 
 /// Records and rows looked at in one round, at most; the next round goes on.
 const MAX_ROWS: i32 = 5_000;

@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use participant::Refusal;
+use participant::clock::now_unix_ms;
 use protocol::Decision;
 use protocol::record::{Abort, Commit, RecordState, Stage};
 use uuid::Uuid;
 
 use super::{ClientAnswer, Finish, NewRecord, Store};
-use crate::coordinator::now_unix_ms;
 use crate::testing::Postgres;
 
 fn attempt(request_id: &str) -> Arc<NewRecord> {

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use participant::TransactionRef;
+use participant::clock::now_unix_ms;
 use uuid::Uuid;
 
 use crate::config::Args;
-use crate::coordinator::{Coordinator, now_unix_ms};
+use crate::coordinator::Coordinator;
 use crate::domain::{Line, Order};
 use crate::owner::{self, Answer, Attempt};
-use crate::participants::{Participants, TransactionRef};
+use crate::participants::Participants;
 use crate::recover;
 use crate::store::NewRecord;
 

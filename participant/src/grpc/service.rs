@@ -1,0 +1,161 @@
+//! The RPCs of ParticipantService.
+use std::sync::Arc;
+
+use proto::assent::transaction::v1 as api;
+use proto::assent::transaction::v1::participant_service_server::ParticipantService;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::wire;
+use crate::group_commit::GroupCommit;
+use crate::log::{Entry, Log, LogWork, Reply};
+use crate::{Resource, crash_point, paging, status};
+
+const DEFAULT_PAGE: i32 = 100;
+const LARGEST_PAGE: i32 = 5_000;
+
+/// ParticipantService of a service.
+pub struct Participant<R: Resource> {
+    resource: Arc<R>,
+    writer: GroupCommit<LogWork<R>>,
+    log: Log,
+}
+
+impl<R: Resource> Participant<R> {
+    /// The service on its log.
+    pub fn new(resource: Arc<R>, writer: GroupCommit<LogWork<R>>, log: Log) -> Self {
+        Participant { resource, writer, log }
+    }
+
+    async fn write(&self, entries: Vec<Entry<R::Branch>>) -> Result<Vec<Reply>, Status> {
+        self.writer.submit_all(entries).await.map_err(wire::stopped)
+    }
+
+    /// Reads one branch of a PREPARE.
+    fn prepare_entry(&self, place: usize, asked: api::PrepareBranch) -> Result<Entry<R::Branch>, Status> {
+        let field = format!("branches[{place}]");
+        let transaction = wire::reference(&format!("{field}.transaction"), asked.transaction)?;
+        wire::check_names(&field, self.resource.name(), &asked.participants, &asked.owner_id)?;
+        let branch = self
+            .resource
+            .decode(&asked.branch)
+            .map_err(|invalid| status::invalid(format!("branches[{place}].{}", invalid.field), invalid.description))?;
+        Ok(Entry::Prepare {
+            transaction,
+            participants: asked.participants,
+            owner_id: asked.owner_id,
+            bytes: asked.branch,
+            branch,
+        })
+    }
+}
+
+fn acknowledgements(replies: Vec<Reply>) -> Vec<i32> {
+    replies.into_iter().map(|reply| wire::acknowledgement(reply).into()).collect()
+}
+
+#[tonic::async_trait]
+impl<R: Resource> ParticipantService for Participant<R> {
+    async fn prepare(&self, request: Request<api::PrepareRequest>) -> Result<Response<api::PrepareResponse>, Status> {
+        crash_point::pass("prepare.received");
+        let branches = request.into_inner().branches;
+        wire::check_count("branches", branches.len())?;
+        let entries = branches.into_iter().enumerate().map(|(place, asked)| self.prepare_entry(place, asked));
+        let replies = self.write(entries.collect::<Result<Vec<_>, _>>()?).await?;
+        let result = |reply| {
+            let (vote, refusal) = wire::vote(reply);
+            api::PrepareResult { vote: vote.into(), refusal }
+        };
+        let results = replies.into_iter().map(result).collect();
+        crash_point::pass("prepare.before_reply");
+        Ok(Response::new(api::PrepareResponse { results }))
+    }
+
+    async fn commit(&self, request: Request<api::CommitRequest>) -> Result<Response<api::CommitResponse>, Status> {
+        crash_point::pass("commit.received");
+        let api::CommitRequest { transactions, durable } = request.into_inner();
+        let references = wire::references(transactions)?.into_iter();
+        let entries = references.map(|transaction| Entry::Commit { transaction, durable }).collect();
+        let acknowledgements = acknowledgements(self.write(entries).await?);
+        crash_point::pass("commit.before_reply");
+        Ok(Response::new(api::CommitResponse { acknowledgements }))
+    }
+
+    async fn abort(&self, request: Request<api::AbortRequest>) -> Result<Response<api::AbortResponse>, Status> {
+        crash_point::pass("abort.received");
+        let branches = request.into_inner().branches;
+        wire::check_count("branches", branches.len())?;
+        let read = |(place, asked): (usize, api::AbortBranch)| {
+            let reference = wire::reference(&format!("branches[{place}].transaction"), asked.transaction)?;
+            Ok(Entry::Abort(reference, wire::refusal(asked.refusal)))
+        };
+        let entries = branches.into_iter().enumerate().map(read).collect::<Result<Vec<_>, Status>>()?;
+        let acknowledgements = acknowledgements(self.write(entries).await?);
+        crash_point::pass("abort.before_reply");
+        Ok(Response::new(api::AbortResponse { acknowledgements }))
+    }
+
+    async fn fence(&self, request: Request<api::FenceRequest>) -> Result<Response<api::FenceResponse>, Status> {
+        crash_point::pass("fence.received");
+        let references = wire::references(request.into_inner().transactions)?;
+        let replies = self.write(references.into_iter().map(Entry::Fence).collect()).await?;
+        let result = |reply| {
+            let (vote, refusal) = wire::vote(reply);
+            api::FenceResult { vote: vote.into(), refusal }
+        };
+        let results = replies.into_iter().map(result).collect();
+        crash_point::pass("fence.before_reply");
+        Ok(Response::new(api::FenceResponse { results }))
+    }
+
+    async fn end(&self, request: Request<api::EndRequest>) -> Result<Response<api::EndResponse>, Status> {
+        let references = wire::references(request.into_inner().transactions)?;
+        let replies = self.write(references.into_iter().map(Entry::End).collect()).await?;
+        Ok(Response::new(api::EndResponse { acknowledgements: acknowledgements(replies) }))
+    }
+
+    async fn get_branch(
+        &self,
+        request: Request<api::GetBranchRequest>,
+    ) -> Result<Response<api::GetBranchResponse>, Status> {
+        let transaction_id = wire::transaction_id("transaction_id", &request.get_ref().transaction_id)?;
+        let row = self.log.get(transaction_id).await.map_err(|error| status::database(&error))?;
+        Ok(Response::new(api::GetBranchResponse { branch: row.map(wire::branch) }))
+    }
+
+    async fn list_branches(
+        &self,
+        request: Request<api::ListBranchesRequest>,
+    ) -> Result<Response<api::ListBranchesResponse>, Status> {
+        let api::ListBranchesRequest { state, page_size, page_token } = request.into_inner();
+        let filter = wire::state_filter(state)?;
+        let page_size = match page_size {
+            0 => DEFAULT_PAGE,
+            size if size > 0 => size.min(LARGEST_PAGE),
+            size => return Err(status::invalid("page_size", format!("must be zero or more, not {size}"))),
+        };
+        let of_state = state.to_string();
+        let list = ["branches", of_state.as_str()];
+        let after = match paging::position(&page_token, &list)? {
+            None => Uuid::nil(),
+            Some(position) => wire::transaction_id("page_token", &position)?,
+        };
+        let read = self.log.list(filter, after, i64::from(page_size) + 1).await;
+        let read = read.map_err(|error| status::database(&error))?;
+        let page_size = usize::try_from(page_size).unwrap_or_default();
+        let position = |row: &crate::log::Row| row.transaction.transaction_id.to_string();
+        let (rows, next_page_token) = paging::cut(read, page_size, &list, position);
+        Ok(Response::new(api::ListBranchesResponse {
+            branches: rows.into_iter().map(wire::branch).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn audit(&self, _: Request<api::AuditRequest>) -> Result<Response<api::AuditResponse>, Status> {
+        let (log, resource) = (self.log.clone(), self.resource.clone());
+        // In a task of its own, because a client that goes away must not cut it off while it begins its snapshot.
+        let audited = tokio::spawn(async move { log.audit(&*resource).await }).await;
+        let checks = audited.map_err(|error| wire::ended_early(&error))?.map_err(|error| status::database(&error))?;
+        Ok(Response::new(api::AuditResponse { checks: checks.into_iter().map(wire::check).collect() }))
+    }
+}

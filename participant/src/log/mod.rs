@@ -1,0 +1,86 @@
+//! The participant's log: what it has voted and what was decided, one row per transaction.
+//!
+//! Rows are written by one writer only ([`work`]), by the rules of [`protocol::branch`] and in the same local transaction
+//! as the business rows. Everything else reads ([`read`]) or deletes what may go ([`collect`]).
+mod collect;
+mod read;
+#[cfg(test)]
+mod tests;
+mod work;
+mod write;
+
+use chrono::{DateTime, Utc};
+use protocol::branch::BranchState;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{Refusal, TransactionRef};
+
+pub use work::{Entry, LogWork, Reply};
+
+/// A log row.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Which transaction.
+    pub transaction: TransactionRef,
+    /// Where the branch stands.
+    pub state: BranchState,
+    /// Names of all participants; empty on a row that a fence or an abort wrote.
+    pub participants: Vec<String>,
+    /// The coordinator incarnation that drove the attempt; empty likewise.
+    pub owner_id: String,
+    /// Why it was aborted.
+    pub refusal: Option<Refusal>,
+    /// When the row was written.
+    pub create_time: DateTime<Utc>,
+    /// When it became final.
+    pub decide_time: Option<DateTime<Utc>>,
+}
+
+/// Reads of the log, and its collection.
+#[derive(Clone)]
+pub struct Log {
+    pool: PgPool,
+}
+
+impl Log {
+    /// The log in a database.
+    pub fn new(pool: PgPool) -> Self {
+        Log { pool }
+    }
+
+    /// Brings the log's schema up to date.
+    pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+        crate::postgres::migrate(pool, sqlx::migrate!("./migrations"), "_log_migrations").await
+    }
+}
+
+/// Names as they are stored: none contains a comma.
+fn join(names: &[String]) -> String {
+    names.join(",")
+}
+
+fn split(names: &str) -> Vec<String> {
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn state_code(state: BranchState) -> i16 {
+    match state {
+        BranchState::Prepared => 1,
+        BranchState::Committed => 2,
+        BranchState::Aborted => 3,
+    }
+}
+
+fn state_of(code: i16) -> Result<BranchState, sqlx::Error> {
+    match code {
+        1 => Ok(BranchState::Prepared),
+        2 => Ok(BranchState::Committed),
+        3 => Ok(BranchState::Aborted),
+        other => Err(sqlx::Error::Decode(format!("{other} is no state of a branch").into())),
+    }
+}
+
+fn ids(references: &[TransactionRef]) -> Vec<Uuid> {
+    references.iter().map(|reference| reference.transaction_id).collect()
+}

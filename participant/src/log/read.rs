@@ -1,0 +1,107 @@
+//! Reads of the log.
+use protocol::branch::BranchState;
+use sqlx::postgres::PgRow;
+use sqlx::{Connection, FromRow, PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::{Log, Row, split, state_code, state_of};
+use crate::audit::Check;
+use crate::{PreparedBranch, Refusal, Resource, TransactionRef};
+
+/// The columns of a row; they are read by name.
+macro_rules! select_row {
+    ($rest:literal) => {
+        concat!(
+            "SELECT transaction_id, deadline_unix_ms, state, participants, owner_id, refusal::text AS refusal, ",
+            "create_time, decide_time FROM branch_log ",
+            $rest
+        )
+    };
+}
+
+impl FromRow<'_, PgRow> for Row {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let participants: String = row.try_get("participants")?;
+        let refusal: Option<String> = row.try_get("refusal")?;
+        Ok(Row {
+            transaction: TransactionRef {
+                transaction_id: row.try_get("transaction_id")?,
+                deadline_unix_ms: row.try_get("deadline_unix_ms")?,
+            },
+            state: state_of(row.try_get("state")?)?,
+            participants: split(&participants),
+            owner_id: row.try_get("owner_id")?,
+            refusal: refusal.as_deref().map(Refusal::from_json),
+            create_time: row.try_get("create_time")?,
+            decide_time: row.try_get("decide_time")?,
+        })
+    }
+}
+
+impl Log {
+    /// One row.
+    pub async fn get(&self, transaction_id: Uuid) -> Result<Option<Row>, sqlx::Error> {
+        sqlx::query_as(select_row!("WHERE transaction_id = $1")).bind(transaction_id).fetch_optional(&self.pool).await
+    }
+
+    /// Rows after `after`, in the order of their ids; of one state, or all.
+    pub async fn list(&self, state: Option<BranchState>, after: Uuid, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
+        let query = match state {
+            // Said literally, so that the index on these rows is used.
+            Some(BranchState::Prepared) => {
+                sqlx::query_as(select_row!("WHERE state = 1 AND transaction_id > $1 ORDER BY transaction_id LIMIT $2"))
+            }
+            _ => sqlx::query_as(select_row!(
+                "WHERE ($3::smallint IS NULL OR state = $3) AND transaction_id > $1 ORDER BY transaction_id LIMIT $2"
+            )),
+        };
+        let query = query.bind(after).bind(limit);
+        match state {
+            Some(BranchState::Prepared) => query.fetch_all(&self.pool).await,
+            state => query.bind(state.map(state_code)).fetch_all(&self.pool).await,
+        }
+    }
+
+    /// Rows in doubt whose deadline passed before `now_unix_ms`, after `after`, in the order of their ids.
+    pub async fn overdue(&self, now_unix_ms: i64, after: Uuid, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
+        sqlx::query_as(select_row!(
+            "WHERE state = 1 AND transaction_id > $1 AND deadline_unix_ms < $2 ORDER BY transaction_id LIMIT $3"
+        ))
+        .bind(after)
+        .bind(now_unix_ms)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+    }
+
+    /// Has the service check its invariants, in one snapshot with the rows in doubt.
+    pub async fn audit<R: Resource>(&self, resource: &R) -> Result<Vec<Check>, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let mut snapshot =
+            PgConnection::begin_with(&mut connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let rows: Vec<(Uuid, Vec<u8>)> =
+            sqlx::query_as("SELECT transaction_id, branch FROM branch_log WHERE state = 1 ORDER BY transaction_id")
+                .fetch_all(&mut *snapshot)
+                .await?;
+        let prepared = decode_all(resource, rows)?;
+        let checks = resource.audit(&mut snapshot, &prepared).await?;
+        snapshot.rollback().await?;
+        Ok(checks)
+    }
+}
+
+/// Branches as they stand in the log. They were decoded before they were written, so one that can't be read now means
+/// that someone has tampered with the table, or that the service no longer reads what it once wrote.
+pub(super) fn decode_all<R: Resource>(
+    resource: &R,
+    rows: Vec<(Uuid, Vec<u8>)>,
+) -> Result<Vec<PreparedBranch<R::Branch>>, sqlx::Error> {
+    let decode = |(transaction_id, bytes): (Uuid, Vec<u8>)| match resource.decode(&bytes) {
+        Ok(branch) => Ok(PreparedBranch { transaction_id, branch }),
+        Err(error) => {
+            tracing::error!(%transaction_id, %error, "a branch in the log can't be read");
+            Err(sqlx::Error::Decode(error.into()))
+        }
+    };
+    rows.into_iter().map(decode).collect()
+}
