@@ -5,9 +5,9 @@ mod postgres;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::participant::TransactionRef;
+use ::participant::clock::now_unix_ms;
 use clap::Parser;
-use participant::TransactionRef;
-use participant::clock::now_unix_ms;
 use uuid::Uuid;
 
 use crate::config::Args;

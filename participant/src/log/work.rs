@@ -227,22 +227,18 @@ impl<R: Resource> Batch<'_, R> {
 
     async fn commit(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
         let commits = entries.iter().filter_map(|entry| match entry {
-            Entry::Commit { transaction, durable } => Some((*transaction, *durable)),
+            Entry::Commit { transaction, .. } => Some(*transaction),
             _ => None,
         });
-        let commits: Vec<(TransactionRef, bool)> = commits.collect();
-        if commits.is_empty() {
+        let references: Vec<TransactionRef> = commits.collect();
+        if references.is_empty() {
             return Ok(());
         }
-        let references: Vec<TransactionRef> = commits.iter().map(|(reference, _)| *reference).collect();
         let applied = decode_all(self.resource, write::commit(self.connection, &references).await?)?;
         debug_assert_eq!(branch::commit(Some(BranchState::Prepared), false), Settle::Apply);
         let done = self.settled(&references, &applied, Settle::Apply);
         if !applied.is_empty() {
             self.resource.commit(self.connection, &applied).await?;
-        }
-        if commits.iter().any(|(reference, durable)| *durable && !done.contains(&reference.transaction_id)) {
-            write::touch(self.connection).await?;
         }
         for (reference, row, below) in self.standing(&others(references.into_iter(), &done)).await? {
             match branch::commit(row.as_ref().map(|row| row.state), below) {

@@ -117,6 +117,9 @@ pub struct Standing {
 }
 
 /// The watermark, and the rows that stand, locked until the end of the local transaction.
+///
+/// Locking writes, so the COMMIT of a local transaction that is to be durable flushes also when nothing else was written in
+/// it, and with it what was committed lazily before.
 pub async fn standing(
     connection: &mut PgConnection,
     references: &[TransactionRef],
@@ -142,11 +145,4 @@ pub async fn watermark(connection: &mut PgConnection) -> Result<i64, sqlx::Error
     sqlx::query_scalar("SELECT deadline_unix_ms FROM log_watermark WHERE sole FOR KEY SHARE")
         .fetch_one(connection)
         .await
-}
-
-/// Makes the local transaction one that writes. One that has only read flushes nothing at its COMMIT, and what was
-/// committed lazily before it would be called durable without being so.
-pub async fn touch(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE log_watermark SET advance_time = now() WHERE sole").execute(connection).await?;
-    Ok(())
 }
