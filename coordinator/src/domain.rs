@@ -1,10 +1,6 @@
 //! An order as a client asks for it: checked, summed, digested, and cut into its branches.
+use proto::limits;
 use sha2::{Digest, Sha256};
-
-/// Lines of one order, at most.
-pub const MAX_LINES: usize = 2_000;
-/// Of one line, at most.
-pub const MAX_QUANTITY: i64 = 1_000_000_000;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +46,8 @@ impl Invalid {
 impl Order {
     /// Checks and sums. `lines` come with the currency of each one's price.
     pub fn new(account: String, lines: Vec<(Line, String)>) -> Result<Self, Invalid> {
-        check_account(&account)?;
-        if lines.is_empty() || lines.len() > MAX_LINES {
-            return Err(Invalid::new("lines", format!("an order has 1 to {MAX_LINES} lines, not {}", lines.len())));
-        }
+        limits::check_account(&account).map_err(|wrong| Invalid::new("account", wrong))?;
+        limits::check_line_count(lines.len()).map_err(|wrong| Invalid::new("lines", wrong))?;
         let currency = lines.first().map(|(_, currency)| currency.clone()).unwrap_or_default();
         let mut total: i128 = 0;
         let mut checked = Vec::with_capacity(lines.len());
@@ -91,48 +85,20 @@ impl Order {
     }
 }
 
-/// A client's name for a request; see PlaceOrderRequest.
-pub fn check_request_id(request_id: &str) -> Result<(), Invalid> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
-    if (1..=128).contains(&request_id.len()) && request_id.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(Invalid::new("request_id", "must be 1 to 128 letters, digits or any of - _ . : /"))
-    }
-}
-
-/// An account's name.
-pub fn check_account(account: &str) -> Result<(), Invalid> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if (1..=64).contains(&account.len()) && account.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(Invalid::new("account", "must be 1 to 64 letters, digits or any of - _ ."))
-    }
-}
-
 fn check_line(place: usize, line: &Line) -> Result<(), Invalid> {
-    let length = line.sku.chars().count();
-    if !(1..=64).contains(&length) || line.sku.chars().any(char::is_control) || line.sku.trim() != line.sku {
-        return Err(Invalid::new(
-            format!("lines[{place}].sku"),
-            "must be 1 to 64 printable characters without spaces around them",
-        ));
+    let at = |field: &str, wrong| Invalid::new(format!("lines[{place}].{field}"), wrong);
+    limits::check_sku(&line.sku).map_err(|wrong| at("sku", wrong))?;
+    limits::check_quantity(line.quantity).map_err(|wrong| at("quantity", wrong))?;
+    match line.unit_price_minor < 0 {
+        true => Err(at("unit_price", "must be zero or more".to_owned())),
+        false => Ok(()),
     }
-    if !(1..=MAX_QUANTITY).contains(&line.quantity) {
-        return Err(Invalid::new(
-            format!("lines[{place}].quantity"),
-            format!("must be from 1 to {MAX_QUANTITY}, not {}", line.quantity),
-        ));
-    }
-    if line.unit_price_minor < 0 {
-        return Err(Invalid::new(format!("lines[{place}].unit_price"), "must be zero or more"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use proto::limits::{MAX_LINES, MAX_QUANTITY};
+
     use super::*;
 
     fn line(sku: &str, quantity: i64, unit_price_minor: i64) -> (Line, String) {
@@ -173,13 +139,5 @@ mod tests {
         assert_ne!(digest(vec![line("A", 1, 1)]), digest(vec![line("A", 11, 1)]));
         assert_ne!(digest(vec![line("A", 1, 11)]), digest(vec![line("A", 11, 1)]));
         assert_ne!(digest(vec![line("A", 1, 1), line("B", 1, 1)]), digest(vec![line("B", 1, 1), line("A", 1, 1)]));
-    }
-
-    #[test]
-    fn request_ids_are_names_not_texts() {
-        assert!(check_request_id("shop:2026/11-24_1.a").is_ok());
-        for bad in ["", "a b", "ü", &"x".repeat(129)] {
-            assert!(check_request_id(bad).is_err(), "{bad:?}");
-        }
     }
 }

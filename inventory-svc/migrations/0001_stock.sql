@@ -8,12 +8,3 @@ CREATE TABLE stock (
     update_time timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT no_oversell CHECK (0 <= held AND held <= on_hand)
 ) WITH (fillfactor = 70);
-
--- Requests that were carried out, so that a repeat changes nothing more.
-CREATE TABLE stock_request (
-    client_id text NOT NULL,
-    request_id text NOT NULL,
-    parameters text NOT NULL,
-    create_time timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (client_id, request_id)
-);

@@ -2,12 +2,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use participant::Refusal;
+use participant::{Refusal, own_request};
 
-/// Lines of one branch, at most.
-pub const MAX_LINES: usize = 2_000;
-/// Of one line, at most.
-pub const MAX_QUANTITY: i64 = 1_000_000_000;
 /// On hand of one SKU, at most.
 pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
 
@@ -126,22 +122,8 @@ pub enum Denied {
         sku: String,
     },
     /// The request id stands for another request.
-    #[error("request id {request_id:?} was used for another request ({parameters}); use a new one")]
-    RequestIdReused {
-        /// The request id.
-        request_id: String,
-        /// What it was used for.
-        parameters: String,
-    },
-}
-
-/// What is wrong with a SKU, if anything.
-pub fn check_sku(sku: &str) -> Result<(), String> {
-    if (1..=64).contains(&sku.chars().count()) && !sku.chars().any(char::is_control) && sku.trim() == sku {
-        Ok(())
-    } else {
-        Err("must be 1 to 64 printable characters without spaces around them".to_owned())
-    }
+    #[error(transparent)]
+    RequestIdReused(#[from] own_request::Reused),
 }
 
 /// What is wrong with a number that must lie in a range, if anything.

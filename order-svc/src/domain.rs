@@ -1,11 +1,7 @@
 //! Orders: what they are made of, and what is valid.
 use chrono::{DateTime, Utc};
+use proto::limits;
 use uuid::Uuid;
-
-/// Lines of one order, at most.
-pub const MAX_LINES: usize = 2_000;
-/// Of one line, at most.
-pub const MAX_QUANTITY: i64 = 1_000_000_000;
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +68,9 @@ pub fn create_time(order_id: Uuid) -> DateTime<Utc> {
 
 /// What is wrong with an order's content, if anything: the field and how.
 pub fn check(order: &NewOrder) -> Result<(), (String, String)> {
-    check_account(&order.account).map_err(|wrong| ("account".to_owned(), wrong))?;
-    if order.request_id.len() > 256 || order.request_id.chars().any(char::is_control) {
-        return Err(("request_id".to_owned(), "must be up to 256 printable characters".to_owned()));
-    }
-    let count = order.lines.len();
-    if !(1..=MAX_LINES).contains(&count) {
-        return Err(("lines".to_owned(), format!("must be 1 to {MAX_LINES}, not {count}")));
-    }
+    limits::check_account(&order.account).map_err(|wrong| ("account".to_owned(), wrong))?;
+    limits::check_request_id(&order.request_id).map_err(|wrong| ("request_id".to_owned(), wrong))?;
+    limits::check_line_count(order.lines.len()).map_err(|wrong| ("lines".to_owned(), wrong))?;
     // At most 2,000 times a billion times 64 bits: far from overflowing 128.
     let mut total: i128 = 0;
     for (place, line) in order.lines.iter().enumerate() {
@@ -94,23 +85,10 @@ pub fn check(order: &NewOrder) -> Result<(), (String, String)> {
 
 fn check_line(line: &Line) -> Result<(), (&'static str, String)> {
     let Line { sku, quantity, unit_price_minor } = line;
-    if !(1..=64).contains(&sku.chars().count()) || sku.chars().any(char::is_control) || sku.trim() != sku {
-        return Err(("sku", "must be 1 to 64 printable characters without spaces around them".to_owned()));
-    }
-    if !(1..=MAX_QUANTITY).contains(quantity) {
-        return Err(("quantity", format!("must be from 1 to {MAX_QUANTITY}, not {quantity}")));
-    }
+    limits::check_sku(sku).map_err(|wrong| ("sku", wrong))?;
+    limits::check_quantity(*quantity).map_err(|wrong| ("quantity", wrong))?;
     match *unit_price_minor < 0 {
         true => Err(("unit_price", "must be zero or more".to_owned())),
         false => Ok(()),
-    }
-}
-
-/// What is wrong with an account's name, if anything.
-pub fn check_account(account: &str) -> Result<(), String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    match (1..=64).contains(&account.len()) && account.bytes().all(allowed) {
-        true => Ok(()),
-        false => Err("must be 1 to 64 letters, digits or any of - _ .".to_owned()),
     }
 }

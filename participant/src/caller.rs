@@ -1,4 +1,5 @@
 //! Who calls, and the caller's name for a request.
+use proto::limits;
 use tonic::{Request, Status};
 
 use crate::status::invalid;
@@ -16,9 +17,8 @@ pub fn client_id<T>(request: &Request<T>) -> Result<String, Status> {
 
 /// Checks a client's name for a request to one of the services; empty is allowed where the request can't be repeated.
 pub fn check_request_id(request_id: &str) -> Result<(), Status> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
-    match request_id.len() <= 256 && request_id.bytes().all(allowed) {
+    match request_id.is_empty() {
         true => Ok(()),
-        false => Err(invalid("request_id", "must be up to 256 letters, digits or any of - _ . : /")),
+        false => limits::check_request_id(request_id).map_err(|wrong| invalid("request_id", wrong)),
     }
 }

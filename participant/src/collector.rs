@@ -1,11 +1,12 @@
-//! Collects garbage: advances the watermark, and deletes the ABORTED rows at or below it.
+//! Collects garbage: advances the watermark, deletes the ABORTED rows at or below it, and forgets old requests.
 use std::time::Duration;
 
+use sqlx::PgPool;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::now_unix_ms;
-use crate::config::ServiceArgs;
 use crate::log::Log;
+use crate::{ParticipantArgs, own_request};
 
 /// Rows deleted in one local transaction.
 const STEP: i64 = 1_000;
@@ -13,27 +14,33 @@ const STEP: i64 = 1_000;
 const MAX_STEPS: u32 = 100;
 
 /// Collects forever.
-pub async fn collect(args: ServiceArgs, log: Log) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(args.collect_interval_ms.max(10)));
+pub async fn collect(args: ParticipantArgs, log: Log, pool: PgPool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(args.service.collect_interval_ms.max(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match round(&log, now_unix_ms().saturating_sub(args.watermark_lag_ms)).await {
-            Ok(0) => (),
-            Ok(deleted) => tracing::info!(deleted, "log rows collected"),
+        match round(&args, &log, &pool).await {
+            Ok((0, 0)) => (),
+            Ok((rows, requests)) => tracing::info!(rows, requests, "garbage collected"),
             Err(error) => tracing::debug!(%error, "garbage was not collected; trying again"),
         }
     }
 }
 
-async fn round(log: &Log, to_unix_ms: i64) -> Result<u64, sqlx::Error> {
-    let watermark = log.advance_watermark(to_unix_ms).await?;
-    let mut deleted = 0;
+/// How many log rows and requests went.
+async fn round(args: &ParticipantArgs, log: &Log, pool: &PgPool) -> Result<(u64, u64), sqlx::Error> {
+    let watermark = log.advance_watermark(now_unix_ms().saturating_sub(args.service.watermark_lag_ms)).await?;
+    let (mut rows, mut requests) = (0, 0);
     for _ in 0..MAX_STEPS {
-        match log.delete_settled(watermark, STEP).await? {
-            0 => break,
-            step => deleted += step,
+        let step = (
+            log.delete_settled(watermark, STEP).await?,
+            own_request::forget(pool, args.request_retention_ms, STEP).await?,
+        );
+        if step == (0, 0) {
+            break;
         }
+        rows += step.0;
+        requests += step.1;
     }
-    Ok(deleted)
+    Ok((rows, requests))
 }

@@ -43,6 +43,9 @@ pub struct ParticipantArgs {
     /// How often branches in doubt past their deadline are asked about, in milliseconds
     #[arg(long, env = "ASSENT_SWEEP_INTERVAL_MS", default_value_t = 500)]
     pub sweep_interval_ms: u64,
+    /// How long a request to the service itself is remembered, so that its repeat changes nothing, in milliseconds
+    #[arg(long, env = "ASSENT_REQUEST_RETENTION_MS", default_value_t = 86_400_000, value_parser = clap::value_parser!(i64).range(0..))]
+    pub request_retention_ms: i64,
 }
 
 /// The address a service listens on; each service has its own default, so it declares the flag itself.

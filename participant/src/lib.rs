@@ -15,6 +15,7 @@ pub mod crash_point;
 pub mod group_commit;
 mod grpc;
 mod log;
+pub mod own_request;
 pub mod own_write;
 pub mod paging;
 pub mod postgres;

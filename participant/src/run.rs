@@ -38,8 +38,8 @@ pub async fn run<R: Resource>(
     own_names: &[&str],
 ) -> anyhow::Result<()> {
     telemetry::init(args.service.log_format);
-    let (url, name) = (&args.service.database_url, resource.name());
-    let pool = postgres::connect_pool(url, name, CONNECTIONS, args.service.database_wait())
+    let (url, name) = (args.service.database_url.clone(), resource.name());
+    let pool = postgres::connect_pool(&url, name, CONNECTIONS, args.service.database_wait())
         .await
         .context("can't connect to the service's Postgres; see --database-url")?;
     Log::migrate(&pool).await.context("can't bring the log's schema up to date")?;
@@ -48,9 +48,9 @@ pub async fn run<R: Resource>(
         .context("can't bring the service's schema up to date")?;
     let (resource, log) = (Arc::new(resource), Log::new(pool.clone()));
     let work = Arc::new(LogWork::new(resource.clone()));
-    let writer = GroupCommit::start(work, postgres::connect_options(url, name)?, Options::default());
+    let writer = GroupCommit::start(work, postgres::connect_options(&url, name)?, Options::default());
     tokio::spawn(Sweeper::new(&args, log.clone(), writer.clone())?.sweep());
-    tokio::spawn(collector::collect(args.service.clone(), log.clone()));
+    tokio::spawn(collector::collect(args, log.clone(), pool.clone()));
     let participant = ParticipantServiceServer::new(grpc::Participant::new(resource.clone(), writer, log))
         .max_decoding_message_size(server::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(server::MAX_MESSAGE_BYTES);

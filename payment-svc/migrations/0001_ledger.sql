@@ -23,12 +23,3 @@ CREATE TABLE entry (
 );
 
 CREATE INDEX entry_by_account ON entry (account, entry_id);
-
--- Requests that were carried out, so that a repeat books nothing more.
-CREATE TABLE payment_request (
-    client_id text NOT NULL,
-    request_id text NOT NULL,
-    parameters text NOT NULL,
-    create_time timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (client_id, request_id)
-);

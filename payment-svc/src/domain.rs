@@ -2,7 +2,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use participant::Refusal;
+use participant::{Refusal, own_request};
+use proto::limits;
 use uuid::Uuid;
 
 /// Where money comes from and where captures go: the ledger's own account of a currency.
@@ -172,31 +173,14 @@ pub enum Denied {
     #[error("a balance would be larger than 64 bits of minor units; deposit less")]
     OutOfRange,
     /// The request id stands for another request.
-    #[error("request id {request_id:?} was used for another request ({parameters}); use a new one")]
-    RequestIdReused {
-        /// The request id.
-        request_id: String,
-        /// What it was used for.
-        parameters: String,
-    },
-}
-
-/// What is wrong with the name of a customer's account, if anything.
-pub fn check_account(account: &str) -> Result<(), String> {
-    if account.starts_with(internal::PREFIX) {
-        return Err(format!("names beginning with {:?} are the ledger's own", internal::PREFIX));
-    }
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    match (1..=64).contains(&account.len()) && account.bytes().all(allowed) {
-        true => Ok(()),
-        false => Err("must be 1 to 64 letters, digits or any of - _ .".to_owned()),
-    }
+    #[error(transparent)]
+    RequestIdReused(#[from] own_request::Reused),
 }
 
 /// What is wrong with the name of an account to read, if anything: the ledger's own can be read.
 pub fn check_readable_account(account: &str) -> Result<(), String> {
     match account.strip_prefix(internal::PREFIX) {
-        Some(rest) => check_account(&rest.replace(':', ".")),
-        None => check_account(account),
+        Some(rest) => limits::check_account(&rest.replace(':', ".")),
+        None => limits::check_account(account),
     }
 }

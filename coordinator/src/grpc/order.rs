@@ -3,11 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use participant::server::MAX_MESSAGE_BYTES;
-use participant::{crash_point, status};
+use participant::{caller, crash_point, status};
 use prost_types::Timestamp;
 use proto::assent::order::v1 as api;
 use proto::assent::order::v1::order_service_server::OrderService;
 use proto::assent::order::v1::order_store_service_client::OrderStoreServiceClient;
+use proto::limits;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use super::answers::not_accepted;
 use super::{overlay, wire};
 use crate::coordinator::Coordinator;
-use crate::domain::{self, Invalid, Order};
+use crate::domain::{Invalid, Order};
 use crate::owner::{self, Answer, Attempt};
 
 const READ_TIMEOUT: Duration = Duration::from_millis(3000);
@@ -49,7 +50,7 @@ impl OrderService for Orders {
         request: Request<api::PlaceOrderRequest>,
     ) -> Result<Response<api::PlaceOrderResponse>, Status> {
         crash_point::pass("place.received");
-        let client_id = wire::client_id(&request)?;
+        let client_id = caller::client_id(&request)?;
         let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
         let api::PlaceOrderRequest { request_id, account, lines, timeout_ms } = request.into_inner();
         let order = Arc::new(Order::new(account, wire::lines(lines)?)?);
@@ -58,7 +59,7 @@ impl OrderService for Orders {
             true => Uuid::now_v7().to_string(),
             false => request_id,
         };
-        domain::check_request_id(&request_id)?;
+        limits::check_request_id(&request_id).map_err(|wrong| status::invalid("request_id", wrong))?;
         let attempt = Attempt { client_id, request_id: request_id.clone(), order: order.clone(), timeout, is_retry };
         match owner::place(&self.coordinator, attempt).await {
             Answer::Accepted { order_id, create_time } => Ok(Response::new(api::PlaceOrderResponse {

@@ -8,24 +8,13 @@ use proto::assent::order::v1 as order_api;
 use proto::assent::transaction::v1 as api;
 use proto::google::r#type::Money;
 use protocol::record::RecordState;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::order::timestamp;
 use crate::domain::{Line, Order};
 use crate::participants::refusal_to_wire;
 use crate::store::{ClientAnswer, Record};
-
-/// Who calls: metadata `assent-client-id`.
-pub fn client_id<T>(request: &Request<T>) -> Result<String, Status> {
-    match request.metadata().get("assent-client-id") {
-        None => Ok("default".to_owned()),
-        Some(value) => match value.to_str() {
-            Ok(text) if (1..=128).contains(&text.len()) => Ok(text.to_owned()),
-            _ => Err(status::invalid("assent-client-id", "this metadata must be 1 to 128 printable ASCII characters")),
-        },
-    }
-}
 
 /// A transaction's or an order's id.
 pub fn transaction_id(field: &str, text: &str) -> Result<Uuid, Status> {

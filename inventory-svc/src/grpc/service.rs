@@ -2,11 +2,12 @@
 use participant::{caller, own_write, paging, status};
 use proto::assent::inventory::v1 as api;
 use proto::assent::inventory::v1::inventory_service_server::InventoryService;
+use proto::limits;
 use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::wire;
-use crate::domain::{Denied, MAX_ON_HAND, check_range, check_sku};
+use crate::domain::{Denied, MAX_ON_HAND, check_range};
 use crate::store::stock::{self, Adjustment};
 
 /// InventoryService.
@@ -22,7 +23,7 @@ impl StockService {
 }
 
 fn valid_sku(sku: &str) -> Result<(), Status> {
-    check_sku(sku).map_err(|wrong| status::invalid("sku", wrong))
+    limits::check_sku(sku).map_err(|wrong| status::invalid("sku", wrong))
 }
 
 #[tonic::async_trait]

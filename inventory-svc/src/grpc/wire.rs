@@ -34,10 +34,7 @@ impl From<Denied> for Status {
                 status::error(Code::OutOfRange, "STOCK_OUT_OF_RANGE", message, &metadata)
             }
             Denied::UnknownSku { sku } => status::not_found("UNKNOWN_SKU", "sku", &sku),
-            Denied::RequestIdReused { request_id, .. } => {
-                let metadata = BTreeMap::from([("request_id".to_owned(), request_id)]);
-                status::error(Code::AlreadyExists, "REQUEST_ID_REUSED", message, &metadata)
-            }
+            Denied::RequestIdReused(reused) => reused.into(),
         }
     }
 }

@@ -4,7 +4,6 @@
 //! So nobody waits in a circle.
 pub mod audit;
 pub mod holds;
-mod request;
 pub mod stock;
 
 use sqlx::migrate::Migrator;

@@ -1,8 +1,8 @@
 //! Stock as shops see and change it, one SKU at a time.
 use chrono::{DateTime, Utc};
+use participant::own_request;
 use sqlx::{PgConnection, PgExecutor};
 
-use super::request;
 use crate::domain::{Denied, MAX_ON_HAND, Stock};
 
 /// A change by so many, under the client's name for it.
@@ -74,8 +74,8 @@ pub async fn adjust(
 ) -> Result<Result<Stock, Denied>, sqlx::Error> {
     let Adjustment { sku, delta, client_id, request_id } = adjustment;
     let parameters = format!("adjust {sku} by {delta}");
-    match request::note(connection, client_id, request_id, &parameters).await? {
-        Err(denied) => return Ok(Err(denied)),
+    match own_request::note(connection, client_id, request_id, &parameters).await? {
+        Err(reused) => return Ok(Err(reused.into())),
         Ok(true) => (),
         Ok(false) => {
             let now = get(connection, sku).await?;

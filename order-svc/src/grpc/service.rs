@@ -3,12 +3,12 @@ use participant::{paging, status};
 use prost::Message;
 use proto::assent::order::v1 as api;
 use proto::assent::order::v1::order_store_service_server::OrderStoreService;
+use proto::limits;
 use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::wire;
-use crate::domain::check_account;
 use crate::store::reads::{self, Filter};
 
 /// Of the orders on one page: below the 4 MiB that clients take by default. Large orders make shorter pages.
@@ -57,7 +57,7 @@ impl OrderStoreService for OrderStore {
         let api::ReadOrdersRequest { page_size, page_token, state, account } = request.into_inner();
         let page_size = paging::page_size(page_size)?;
         if !account.is_empty() {
-            check_account(&account).map_err(|wrong| status::invalid("account", wrong))?;
+            limits::check_account(&account).map_err(|wrong| status::invalid("account", wrong))?;
         }
         let (state_filter, of_state) = (wire::state(state)?, state.to_string());
         let list = ["orders", of_state.as_str(), account.as_str()];

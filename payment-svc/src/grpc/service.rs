@@ -3,11 +3,12 @@ use participant::{caller, own_write, paging, status};
 use proto::assent::payment::v1 as api;
 use proto::assent::payment::v1::payment_service_server::PaymentService;
 use proto::google::r#type::Money;
+use proto::limits;
 use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::wire;
-use crate::domain::{Account, Denied, check_account, check_readable_account};
+use crate::domain::{Account, Denied, check_readable_account};
 use crate::store::account::{self, Incoming};
 use crate::store::entries;
 
@@ -37,7 +38,7 @@ fn incoming(
     money: Option<Money>,
     request_id: String,
 ) -> Result<Incoming, Status> {
-    check_account(&account).map_err(|wrong| status::invalid("account", wrong))?;
+    limits::check_account(&account).map_err(|wrong| status::invalid("account", wrong))?;
     let (currency, amount_minor) = wire::amount(field, money)?;
     caller::check_request_id(&request_id)?;
     Ok(Incoming { account, currency, amount_minor, client_id, request_id })

@@ -59,9 +59,7 @@ impl From<Denied> for Status {
                 status::refused(&refusal, &BTreeMap::new())
             }
             Denied::OutOfRange => status::error(Code::OutOfRange, "AMOUNT_OUT_OF_RANGE", message, &BTreeMap::new()),
-            Denied::RequestIdReused { request_id, .. } => {
-                status::error(Code::AlreadyExists, "REQUEST_ID_REUSED", message, &named("request_id", request_id))
-            }
+            Denied::RequestIdReused(reused) => reused.into(),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Accounts as shops open, fill and read them, one at a time.
 use chrono::{DateTime, Utc};
+use participant::own_request;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::request;
 use crate::domain::{Account, Denied, internal};
 
 /// Money that comes into an account, under the client's name for it.
@@ -41,7 +41,7 @@ pub async fn get(executor: impl PgExecutor<'_>, name: &str) -> Result<Option<Acc
 /// Opens an account with what it begins with, once for each request.
 pub async fn open(connection: &mut PgConnection, opening: &Incoming) -> Result<Result<Account, Denied>, sqlx::Error> {
     match note(connection, "open", opening).await? {
-        Err(denied) => return Ok(Err(denied)),
+        Err(reused) => return Ok(Err(reused.into())),
         Ok(false) => return present(connection, &opening.account).await,
         Ok(true) => (),
     }
@@ -63,7 +63,7 @@ pub async fn deposit(
     deposit: &Incoming,
 ) -> Result<Result<Account, Denied>, sqlx::Error> {
     match note(connection, "deposit", deposit).await? {
-        Err(denied) => Ok(Err(denied)),
+        Err(reused) => Ok(Err(reused.into())),
         Ok(false) => present(connection, &deposit.account).await,
         Ok(true) => book(connection, deposit).await,
     }
@@ -73,10 +73,10 @@ async fn note(
     connection: &mut PgConnection,
     verb: &str,
     incoming: &Incoming,
-) -> Result<Result<bool, Denied>, sqlx::Error> {
+) -> Result<Result<bool, own_request::Reused>, sqlx::Error> {
     let Incoming { account, currency, amount_minor, client_id, request_id } = incoming;
     let parameters = format!("{verb} {account} with {amount_minor} minor units of {currency}");
-    request::note(connection, client_id, request_id, &parameters).await
+    own_request::note(connection, client_id, request_id, &parameters).await
 }
 
 async fn present(connection: &mut PgConnection, name: &str) -> Result<Result<Account, Denied>, sqlx::Error> {

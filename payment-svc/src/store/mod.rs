@@ -6,7 +6,6 @@ pub mod account;
 pub mod audit;
 pub mod entries;
 pub mod holds;
-mod request;
 
 use sqlx::migrate::Migrator;
 
