@@ -44,6 +44,7 @@ pub enum Answer {
 /// Reasons that are the protocol's own: the transaction was given up, nobody refused it.
 const OF_THE_PROTOCOL: &[&str] = &[
     "ABORTED",
+    "DATABASE_UNAVAILABLE",
     "DUPLICATE_REQUEST",
     "FENCED",
     "FORGOTTEN",
