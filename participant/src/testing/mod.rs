@@ -1,0 +1,67 @@
+//! What tests stand on: a private Postgres, processes that end with the test, and what all participants do in theirs.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod folder;
+mod port;
+mod postgres;
+mod process;
+mod template;
+
+use sqlx::{Connection, PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::{PreparedBranch, Refusal, Resource};
+
+pub use folder::folder;
+pub use port::Port;
+pub use postgres::Postgres;
+pub use process::Process;
+
+/// A branch of a new transaction.
+pub fn branch<B>(branch: B) -> PreparedBranch<B> {
+    PreparedBranch { transaction_id: Uuid::now_v7(), branch }
+}
+
+/// Prepares a batch in one local transaction.
+pub async fn prepare<R: Resource>(
+    resource: &R,
+    pool: &PgPool,
+    branches: &[PreparedBranch<R::Branch>],
+) -> Vec<Result<(), Refusal>> {
+    let mut local = pool.begin().await.unwrap();
+    let votes = resource.prepare(&mut local, branches).await.unwrap();
+    local.commit().await.unwrap();
+    assert_eq!(votes.len(), branches.len(), "one vote for each branch");
+    votes
+}
+
+/// Commits a batch in one local transaction.
+pub async fn commit<R: Resource>(resource: &R, pool: &PgPool, branches: &[PreparedBranch<R::Branch>]) {
+    let mut local = pool.begin().await.unwrap();
+    resource.commit(&mut local, branches).await.unwrap();
+    local.commit().await.unwrap();
+}
+
+/// Aborts a batch in one local transaction.
+pub async fn abort<R: Resource>(resource: &R, pool: &PgPool, branches: &[PreparedBranch<R::Branch>]) {
+    let why = Refusal::new("TIMED_OUT", "it took too long");
+    let branches: Vec<_> = branches.iter().map(|branch| (branch.clone(), why.clone())).collect();
+    let mut local = pool.begin().await.unwrap();
+    resource.abort(&mut local, &branches).await.unwrap();
+    local.commit().await.unwrap();
+}
+
+/// What the service finds wrong, as `invariant subject: detail`.
+pub async fn audit<R: Resource>(resource: &R, pool: &PgPool, prepared: &[PreparedBranch<R::Branch>]) -> Vec<String> {
+    let mut connection = pool.acquire().await.unwrap();
+    let mut snapshot: sqlx::Transaction<'_, sqlx::Postgres> =
+        PgConnection::begin_with(&mut connection, "BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    let checks = resource.audit(&mut snapshot, prepared).await.unwrap();
+    snapshot.rollback().await.unwrap();
+    let found = |check: crate::audit::Check| {
+        let line = move |violation: &crate::audit::Violation| {
+            format!("{} {}: {}", check.invariant, violation.subject, violation.detail)
+        };
+        check.violations.iter().map(line).collect::<Vec<_>>()
+    };
+    checks.into_iter().flat_map(found).collect()
+}

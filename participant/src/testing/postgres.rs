@@ -1,0 +1,206 @@
+//! A private Postgres that can be stopped, killed, frozen, and started again on its data.
+use std::fs;
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use tempfile::TempDir;
+
+use super::folder::folder;
+use super::port::Port;
+use super::process::{Process, postgres_user};
+use super::template;
+
+/// What keeps a test's cluster quick and small. Nothing is flushed to the disk, which only matters when the machine
+/// dies: what a killed server had not written to its files is lost here as well.
+const SETTINGS: &[&str] = &[
+    "fsync=off",
+    "full_page_writes=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "shared_buffers=32MB",
+    "unix_socket_directories=",
+    "log_checkpoints=off",
+];
+/// How long a start or a stop may take, on a machine that is busy with many.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// A Postgres cluster in a temporary directory; gone when dropped.
+pub struct Postgres {
+    server: Mutex<Option<Process>>,
+    port: Port,
+    directory: TempDir,
+}
+
+impl Postgres {
+    /// Starts a cluster on a free port; returns when it can be connected to.
+    pub fn start() -> Self {
+        let directory = folder("postgres-");
+        template::copy_to(&directory.path().join("data"));
+        let postgres = Postgres { server: Mutex::new(None), port: Port::reserve(), directory };
+        postgres.start_again();
+        postgres
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port.number())
+    }
+
+    /// A pool on it, with a service's schema.
+    pub async fn pool(&self, migrator: Migrator) -> PgPool {
+        let pool = crate::postgres::connect_pool(&self.url(), "test", 8, Duration::from_secs(20)).await.unwrap();
+        crate::postgres::migrate(&pool, migrator, "_service_migrations").await.unwrap();
+        pool
+    }
+
+    /// Starts it on the same data and port, after it was stopped or killed; returns when it can be connected to.
+    pub fn start_again(&self) {
+        let mut server = self.server();
+        assert!(server.is_none(), "the cluster runs already");
+        let data = self.directory.path().join("data");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join("log")).unwrap();
+        // One that was killed left its file behind, which says that it is ready.
+        let _ = fs::remove_file(data.join("postmaster.pid"));
+        let process = Process::start(template::program("postgres"), postgres_user().as_ref(), |command| {
+            command.args(["-h", "127.0.0.1", "-p", &self.port.number().to_string(), "-D"]).arg(&data);
+            command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+            command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        });
+        let deadline = Instant::now() + WITHIN;
+        while !fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|text| text.contains("\nready")) {
+            let failed = process.ended().is_some() || Instant::now() > deadline;
+            assert!(!failed, "Postgres does not come up:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        *server = Some(process);
+    }
+
+    /// Stops it in order: what is under way is rolled back, nothing that was committed is lost.
+    pub fn stop(&self) {
+        let server = self.server().take().expect("the cluster runs");
+        server.signal(Signal::SIGINT);
+        assert!(server.wait_within(WITHIN).is_some(), "Postgres does not stop:\n{}", self.log());
+    }
+
+    /// Kills the postmaster with SIGKILL; its backends end by themselves, as they do. What was committed lazily may be
+    /// lost.
+    pub fn kill(&self) {
+        let server = self.server().take().expect("the cluster runs");
+        let backends = children(server.id());
+        server.kill();
+        let patience = Instant::now() + Duration::from_secs(2);
+        while backends.iter().any(|backend| is_alive(*backend)) {
+            if Instant::now() > patience {
+                // One that computes or is frozen notices nothing; as long as it lives no new server starts.
+                backends.iter().for_each(|backend| send(*backend, Signal::SIGKILL));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Stops it from answering anyone.
+    pub fn pause(&self) {
+        self.signal_all(Signal::SIGSTOP);
+    }
+
+    /// Lets it answer again.
+    pub fn resume(&self) {
+        self.signal_all(Signal::SIGCONT);
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Signals the postmaster, which then makes no new backends, and all of its backends.
+    fn signal_all(&self, signal: Signal) {
+        let server = self.server();
+        let server = server.as_ref().expect("the cluster runs");
+        server.signal(signal);
+        children(server.id()).into_iter().for_each(|backend| send(backend, signal));
+    }
+
+    fn server(&self) -> MutexGuard<'_, Option<Process>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Before its files go.
+        if self.server().is_some() {
+            self.kill();
+        }
+    }
+}
+
+fn send(process: i32, signal: Signal) {
+    // It may have ended meanwhile.
+    let _ = kill(Pid::from_raw(process), signal);
+}
+
+/// The fields of /proc/PID/stat after the program's name: state, parent, ...
+fn stat(process: &str) -> Option<(String, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+/// A process that has ended, but that nobody has asked about yet, is gone.
+fn is_alive(process: i32) -> bool {
+    stat(&process.to_string()).is_some_and(|(state, _)| state != "Z")
+}
+
+fn children(parent: i32) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| stat(name).is_some_and(|(_, of)| of == parent)).filter_map(|name| name.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{Connection, PgConnection};
+
+    async fn count(postgres: &Postgres) -> i64 {
+        let mut connection = PgConnection::connect(&postgres.url()).await.unwrap();
+        sqlx::query_scalar("SELECT count(*) FROM thing").fetch_one(&mut connection).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_killed_cluster_starts_again_on_its_data_and_port() {
+        let began = Instant::now();
+        let postgres = Postgres::start();
+        let took = began.elapsed();
+        let url = postgres.url();
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        sqlx::query("CREATE TABLE thing AS SELECT 1 AS id").execute(&mut connection).await.unwrap();
+        postgres.kill();
+        assert!(PgConnection::connect(&url).await.is_err());
+        assert!(sqlx::query("SELECT 1").execute(&mut connection).await.is_err(), "its backends must be gone");
+        postgres.start_again();
+        assert_eq!((count(&postgres).await, postgres.url()), (1, url));
+        assert!(postgres.log().contains("not properly shut down"));
+        postgres.stop();
+        postgres.start_again();
+        assert_eq!(count(&postgres).await, 1);
+        println!("up in {} ms", took.as_millis());
+    }
+
+    #[tokio::test]
+    async fn a_frozen_cluster_answers_when_it_goes_on() {
+        let postgres = Postgres::start();
+        let mut connection = PgConnection::connect(&postgres.url()).await.unwrap();
+        postgres.pause();
+        let mut asked = std::pin::pin!(async { sqlx::query("SELECT 1").execute(&mut connection).await });
+        assert!(tokio::time::timeout(Duration::from_millis(200), &mut asked).await.is_err());
+        postgres.resume();
+        tokio::time::timeout(Duration::from_secs(10), asked).await.expect("it goes on").unwrap();
+    }
+}
