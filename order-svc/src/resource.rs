@@ -1,6 +1,6 @@
 //! The orders as a participant.
 use participant::audit::Check;
-use participant::{InvalidBranch, PreparedBranch, Refusal, Resource};
+use participant::{DUPLICATE_REQUEST, InvalidBranch, PreparedBranch, Refusal, Resource};
 use sqlx::PgConnection;
 
 use crate::domain::NewOrder;
@@ -44,7 +44,11 @@ impl Resource for Orders {
         connection: &mut PgConnection,
         branches: &[(PreparedBranch<NewOrder>, Refusal)],
     ) -> Result<(), sqlx::Error> {
-        store::placing::refuse(connection, branches).await
+        let (duplicates, refused): (Vec<_>, Vec<_>) =
+            branches.iter().cloned().partition(|(_, refusal)| refusal.reason == DUPLICATE_REQUEST);
+        store::placing::refuse(connection, &refused).await?;
+        // The order is the other attempt's; a shop's list must not show one that nobody placed.
+        store::placing::drop(connection, duplicates.iter().map(|(order, _)| order.transaction_id).collect()).await
     }
 
     async fn audit(

@@ -1,6 +1,6 @@
 //! The orders on a real Postgres.
 use participant::testing::{self, Postgres, abort, audit, commit, prepare};
-use participant::{PreparedBranch, Resource};
+use participant::{DUPLICATE_REQUEST, PreparedBranch, Refusal, Resource};
 use prost::Message;
 use proto::assent::order::v1 as api;
 use proto::assent::order::v1::order_store_service_server::OrderStoreService;
@@ -79,6 +79,18 @@ async fn orders_are_pending_then_confirmed_or_refused() {
     assert_eq!(refused.state(), api::OrderState::Refused);
     assert_eq!((refused.reason.as_str(), refused.reason_message.as_str()), ("TIMED_OUT", "it took too long"));
     assert_eq!(audit(&Orders, &pool, &[]).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_lost_its_request_leaves_no_order_behind() {
+    let (_postgres, pool, service) = start().await;
+    let batch = [order("ann", &[("a", 1, 1)]), order("bob", &[("a", 1, 1)])];
+    prepare(&Orders, &pool, &batch).await;
+    let duplicate = (batch[0].clone(), Refusal::new(DUPLICATE_REQUEST, "another attempt holds the request"));
+    let refused = (batch[1].clone(), Refusal::new("OUT_OF_STOCK", "none is left"));
+    Orders.abort(&mut pool.acquire().await.unwrap(), &[duplicate, refused]).await.unwrap();
+    assert_eq!(read(&service, &batch[0]).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(read(&service, &batch[1]).await.unwrap().state(), api::OrderState::Refused);
 }
 
 #[tokio::test]

@@ -28,10 +28,10 @@ mod sweeper;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod transaction;
+pub mod transaction;
 
 pub use config::ParticipantArgs;
-pub use refusal::Refusal;
+pub use refusal::{DUPLICATE_REQUEST, Refusal};
 pub use resource::{InvalidBranch, PreparedBranch, Resource};
 pub use run::{Context, run};
 pub use transaction::TransactionRef;

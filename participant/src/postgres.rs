@@ -56,6 +56,8 @@ pub fn connect_options(database_url: &str, application_name: &str) -> Result<PgC
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
             ("jit", "off"),
+            // Forced means that COMMIT returned with this on; whatever the server's or the role's default is.
+            ("synchronous_commit", "on"),
             ("statement_timeout", "30s"),
             ("lock_timeout", "10s"),
             ("idle_in_transaction_session_timeout", "30s"),

@@ -15,6 +15,9 @@ pub struct Refusal {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// The reason of an abort whose attempt lost its request to another one: nothing was ever refused to anyone.
+pub const DUPLICATE_REQUEST: &str = "DUPLICATE_REQUEST";
+
 impl Refusal {
     /// A refusal without details.
     pub fn new(reason: impl Into<String>, message: impl Into<String>) -> Self {

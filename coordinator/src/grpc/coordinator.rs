@@ -1,6 +1,7 @@
 //! CoordinatorService: what operators ask, and participants in doubt.
 use std::sync::Arc;
 
+use participant::transaction::read_id;
 use participant::{TransactionRef, status};
 use proto::assent::transaction::v1 as api;
 use proto::assent::transaction::v1::coordinator_service_server::CoordinatorService;
@@ -34,11 +35,10 @@ impl Transactions {
         transaction: api::TransactionRef,
         participants: Vec<String>,
     ) -> Result<(TransactionRef, Vec<String>), Status> {
-        let transaction_id = wire::transaction_id("transaction.transaction_id", &transaction.transaction_id)?;
-        if transaction.deadline_unix_ms > 0 {
-            let deadline_unix_ms = transaction.deadline_unix_ms;
-            return Ok((TransactionRef { transaction_id, deadline_unix_ms }, participants));
+        if transaction.deadline_unix_ms != 0 {
+            return Ok((TransactionRef::read("transaction", Some(transaction))?, participants));
         }
+        let transaction_id = read_id("transaction.transaction_id", &transaction.transaction_id)?;
         let located = recover::locate(&self.coordinator, transaction_id).await;
         let located = located.map_err(|error| status::database(&error))?;
         match located.reference(transaction_id) {
@@ -57,7 +57,7 @@ impl CoordinatorService for Transactions {
         &self,
         request: Request<api::GetTransactionRequest>,
     ) -> Result<Response<api::GetTransactionResponse>, Status> {
-        let transaction_id = wire::transaction_id("transaction_id", &request.get_ref().transaction_id)?;
+        let transaction_id = read_id("transaction_id", &request.get_ref().transaction_id)?;
         let located = recover::locate(&self.coordinator, transaction_id).await;
         let located = located.map_err(|error| status::database(&error))?;
         if located.record.is_none() && located.standing().next().is_none() && located.errors().next().is_none() {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use participant::server::MAX_MESSAGE_BYTES;
+use participant::transaction::read_id;
 use participant::{caller, crash_point, status};
 use prost_types::Timestamp;
 use proto::assent::order::v1 as api;
@@ -74,7 +75,7 @@ impl OrderService for Orders {
         &self,
         request: Request<api::GetOrderRequest>,
     ) -> Result<Response<api::GetOrderResponse>, Status> {
-        let order_id = wire::transaction_id("order_id", &request.get_ref().order_id)?;
+        let order_id = read_id("order_id", &request.get_ref().order_id)?;
         let mut read = Request::new(api::ReadOrderRequest { order_id: order_id.to_string() });
         read.set_timeout(READ_TIMEOUT);
         let stored = self.store()?.read_order(read).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use participant::clock::now_unix_ms;
+use participant::transaction::read_id;
 use participant::{Refusal, TransactionRef, status};
 use proto::assent::order::v1 as api;
 use proto::assent::order::v1::order_store_service_client::OrderStoreServiceClient;
@@ -33,10 +34,10 @@ pub async fn resolve(coordinator: &Arc<Coordinator>, mut order: api::Order) -> R
     if order.state() != api::OrderState::Pending {
         return Ok(order);
     }
-    let order_id = wire::transaction_id("order_id", &order.order_id)
+    let order_id = read_id("order_id", &order.order_id)
         .map_err(|_| Status::internal("the order service shows an order without an id"))?;
     let (decision, refusal) = match coordinator.active.decision(order_id) {
-        Some(decision) => (Some(decision), None),
+        Some((decision, refusal)) => (Some(decision), refusal),
         None => recorded(coordinator, order_id).await?,
     };
     match decision {
@@ -147,7 +148,7 @@ async fn decided(coordinator: &Arc<Coordinator>, record: Record) -> (Option<Deci
     let transaction_id = record.transaction_id;
     let overdue = record.deadline_unix_ms < now_unix_ms();
     if coordinator.active.drives(transaction_id) && !overdue {
-        return (coordinator.active.decision(transaction_id), None);
+        return coordinator.active.decision(transaction_id).map_or((None, None), |(it, why)| (Some(it), why));
     }
     if !overdue && !all_voted_yes(coordinator, &record).await {
         return (None, None);

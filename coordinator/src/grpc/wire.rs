@@ -16,11 +16,6 @@ use crate::domain::{Line, Order};
 use crate::participants::refusal_to_wire;
 use crate::store::{ClientAnswer, Record};
 
-/// A transaction's or an order's id.
-pub fn transaction_id(field: &str, text: &str) -> Result<Uuid, Status> {
-    Uuid::try_parse(text).map_err(|_| status::invalid(field, format!("{text:?} is no UUID")))
-}
-
 /// The lines of a request, each with its price's currency.
 pub fn lines(lines: Vec<order_api::OrderLine>) -> Result<Vec<(Line, String)>, Status> {
     let mut read = Vec::with_capacity(lines.len());

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use participant::Refusal;
 use protocol::Decision;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -19,9 +20,12 @@ struct Inner {
 }
 
 struct Running {
-    decision: Option<Decision>,
+    decision: Option<Decided>,
     settled: watch::Receiver<()>,
 }
+
+/// What was decided for an attempt, and why where it is an abort.
+pub type Decided = (Decision, Option<Refusal>);
 
 /// The attempts under way.
 #[derive(Clone, Default)]
@@ -48,8 +52,8 @@ impl Active {
     }
 
     /// What was decided for an attempt under way.
-    pub fn decision(&self, transaction_id: Uuid) -> Option<Decision> {
-        self.lock().attempts.get(&transaction_id)?.decision
+    pub fn decision(&self, transaction_id: Uuid) -> Option<Decided> {
+        self.lock().attempts.get(&transaction_id)?.decision.clone()
     }
 
     /// Resolves when the attempt has left: at once if it isn't here.
@@ -76,9 +80,9 @@ pub struct Attending {
 
 impl Attending {
     /// Notes the decision; before anyone is told.
-    pub fn decide(&self, decision: Decision) {
+    pub fn decide(&self, decision: Decision, refusal: Option<Refusal>) {
         if let Some(running) = self.active.lock().attempts.get_mut(&self.transaction_id) {
-            running.decision = Some(decision);
+            running.decision = Some((decision, refusal));
         }
     }
 }

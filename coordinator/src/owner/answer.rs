@@ -1,6 +1,6 @@
 //! What a client is told, before it is put on the wire.
 use chrono::{DateTime, Utc};
-use participant::Refusal;
+use participant::{DUPLICATE_REQUEST, Refusal};
 use uuid::Uuid;
 
 /// The answer to a request.
@@ -45,7 +45,7 @@ pub enum Answer {
 const OF_THE_PROTOCOL: &[&str] = &[
     "ABORTED",
     "DATABASE_UNAVAILABLE",
-    "DUPLICATE_REQUEST",
+    DUPLICATE_REQUEST,
     "FENCED",
     "FORGOTTEN",
     "INVALID_ARGUMENT",

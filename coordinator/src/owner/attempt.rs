@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use participant::clock::now_unix_ms;
-use participant::{Refusal, TransactionRef, crash_point};
+use participant::{DUPLICATE_REQUEST, Refusal, TransactionRef, crash_point};
 use proto::assent::transaction::v1 as wire;
 use protocol::owner::{Command, Event, Outcome, Owner};
 use protocol::{Decision, Vote};
@@ -256,12 +256,12 @@ impl Drive {
         let order_id = self.transaction.transaction_id;
         let (answer, told) = match outcome {
             Outcome::Accepted => {
-                self.attending.decide(Decision::Commit);
+                self.attending.decide(Decision::Commit, None);
                 (Answer::Accepted { order_id, create_time: self.create_time }, Some(ClientAnswer::Accepted))
             }
             Outcome::Rejected { .. } | Outcome::Aborted => {
-                self.attending.decide(Decision::Abort);
                 let why = self.why();
+                self.attending.decide(Decision::Abort, Some(why.clone()));
                 let answer = match is_refused(&why) {
                     true => Answer::Rejected { order_id, refusal: why },
                     false => Answer::Aborted { order_id, cause: why },
@@ -323,7 +323,7 @@ impl Drive {
     fn send(&mut self, decision: Decision) {
         let refusal = (decision == Decision::Abort).then(|| match self.told {
             Some(_) => self.why(),
-            None => Refusal::new("DUPLICATE_REQUEST", "another attempt holds the request"),
+            None => Refusal::new(DUPLICATE_REQUEST, "another attempt holds the request"),
         });
         for (participant, name) in branches::OF_AN_ORDER.iter().enumerate() {
             // A durable no is its own acknowledgement.

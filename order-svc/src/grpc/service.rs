@@ -1,4 +1,5 @@
 //! OrderStoreService: orders as stored.
+use participant::transaction::read_id;
 use participant::{paging, status};
 use prost::Message;
 use proto::assent::order::v1 as api;
@@ -43,8 +44,7 @@ impl OrderStoreService for OrderStore {
         request: Request<api::ReadOrderRequest>,
     ) -> Result<Response<api::ReadOrderResponse>, Status> {
         let order_id = request.into_inner().order_id;
-        let id =
-            Uuid::try_parse(&order_id).map_err(|_| status::invalid("order_id", format!("{order_id:?} is no UUID")))?;
+        let id = read_id("order_id", &order_id)?;
         let found = reads::get(&self.pool, id).await.map_err(|error| status::database(&error))?;
         let found = found.ok_or_else(|| status::not_found("ORDER_NOT_FOUND", "order", &order_id))?;
         Ok(Response::new(api::ReadOrderResponse { order: Some(wire::order(found)) }))
@@ -63,8 +63,7 @@ impl OrderStoreService for OrderStore {
         let list = ["orders", of_state.as_str(), account.as_str()];
         let before = match paging::position(&page_token, &list)? {
             None => Uuid::max(),
-            Some(position) => Uuid::try_parse(&position)
-                .map_err(|_| status::invalid("page_token", "is none that this service gave out"))?,
+            Some(position) => read_id("page_token", &position)?,
         };
         let filter = Filter { state: state_filter, account: Some(account.clone()).filter(|name| !name.is_empty()) };
         let read = reads::list(&self.pool, &filter, before, page_size + 1).await;

@@ -45,6 +45,9 @@ pub async fn refuse(
     connection: &mut PgConnection,
     orders: &[(PreparedBranch<NewOrder>, Refusal)],
 ) -> Result<(), sqlx::Error> {
+    if orders.is_empty() {
+        return Ok(());
+    }
     let done = sqlx::query(
         "UPDATE orders SET state = $4, reason = r.reason, reason_message = r.reason_message
          FROM unnest($1::uuid[], $2::text[], $3::text[]) AS r (order_id, reason, reason_message)
@@ -58,6 +61,19 @@ pub async fn refuse(
     .execute(connection)
     .await?;
     all_there(done.rows_affected(), orders.len())
+}
+
+/// Pending orders go without a trace.
+pub async fn drop(connection: &mut PgConnection, order_ids: Vec<Uuid>) -> Result<(), sqlx::Error> {
+    if order_ids.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query("DELETE FROM orders WHERE order_id = ANY($1::uuid[]) AND state = $2")
+        .bind(&order_ids)
+        .bind(state_code(State::Pending))
+        .execute(connection)
+        .await?;
+    all_there(done.rows_affected(), order_ids.len())
 }
 
 /// A reason comes from outside, and Postgres takes no NUL in a text.

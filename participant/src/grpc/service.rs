@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::wire;
 use crate::group_commit::GroupCommit;
 use crate::log::{Entry, Log, LogWork, Reply};
+use crate::transaction::{TransactionRef, read_id};
 use crate::{Resource, crash_point, paging, status};
 
 const DEFAULT_PAGE: i32 = 100;
@@ -34,7 +35,7 @@ impl<R: Resource> Participant<R> {
     /// Reads one branch of a PREPARE.
     fn prepare_entry(&self, place: usize, asked: api::PrepareBranch) -> Result<Entry<R::Branch>, Status> {
         let field = format!("branches[{place}]");
-        let transaction = wire::reference(&format!("{field}.transaction"), asked.transaction)?;
+        let transaction = TransactionRef::read(&format!("{field}.transaction"), asked.transaction)?;
         wire::check_names(&field, self.resource.name(), &asked.participants, &asked.owner_id)?;
         let branch = self
             .resource
@@ -86,7 +87,7 @@ impl<R: Resource> ParticipantService for Participant<R> {
         let branches = request.into_inner().branches;
         wire::check_count("branches", branches.len())?;
         let read = |(place, asked): (usize, api::AbortBranch)| {
-            let reference = wire::reference(&format!("branches[{place}].transaction"), asked.transaction)?;
+            let reference = TransactionRef::read(&format!("branches[{place}].transaction"), asked.transaction)?;
             Ok(Entry::Abort(reference, wire::refusal(asked.refusal)))
         };
         let entries = branches.into_iter().enumerate().map(read).collect::<Result<Vec<_>, Status>>()?;
@@ -118,7 +119,7 @@ impl<R: Resource> ParticipantService for Participant<R> {
         &self,
         request: Request<api::GetBranchRequest>,
     ) -> Result<Response<api::GetBranchResponse>, Status> {
-        let transaction_id = wire::transaction_id("transaction_id", &request.get_ref().transaction_id)?;
+        let transaction_id = read_id("transaction_id", &request.get_ref().transaction_id)?;
         let row = self.log.get(transaction_id).await.map_err(|error| status::database(&error))?;
         Ok(Response::new(api::GetBranchResponse { branch: row.map(wire::branch) }))
     }
@@ -138,7 +139,7 @@ impl<R: Resource> ParticipantService for Participant<R> {
         let list = ["branches", of_state.as_str()];
         let after = match paging::position(&page_token, &list)? {
             None => Uuid::nil(),
-            Some(position) => wire::transaction_id("page_token", &position)?,
+            Some(position) => read_id("page_token", &position)?,
         };
         let read = self.log.list(filter, after, i64::from(page_size) + 1).await;
         let read = read.map_err(|error| status::database(&error))?;

@@ -7,10 +7,8 @@ use proto::assent::transaction::v1 as api;
 use protocol::Vote;
 use protocol::branch::{BranchState, End, Settle};
 use tonic::{Code, Status};
-use uuid::Uuid;
 
 use crate::audit::{Check, Violation};
-use crate::clock::now_unix_ms;
 use crate::group_commit::Stopped;
 use crate::log::{Reply, Row};
 use crate::status;
@@ -18,9 +16,6 @@ use crate::{Refusal, TransactionRef};
 
 /// Entries in one request, at most.
 pub const MAX_ENTRIES: usize = 5_000;
-/// How far ahead a deadline may lie: what is prepared is held until then whatever happens, so a mistaken unit or clock must
-/// not hold it for years.
-const MAX_AHEAD_MS: i64 = 24 * 3_600_000;
 /// Participants of one transaction, at most.
 const MAX_PARTICIPANTS: usize = 64;
 /// Of a name, at most, in bytes.
@@ -36,29 +31,10 @@ pub fn check_count(field: &str, count: usize) -> Result<(), Status> {
     }
 }
 
-/// A transaction's id.
-pub fn transaction_id(field: &str, text: &str) -> Result<Uuid, Status> {
-    Uuid::try_parse(text).map_err(|_| status::invalid(field, format!("{text:?} is no UUID")))
-}
-
-/// What names a transaction, at `field` of the request.
-pub fn reference(field: &str, reference: Option<api::TransactionRef>) -> Result<TransactionRef, Status> {
-    let reference = reference.ok_or_else(|| status::invalid(field, "is missing"))?;
-    let transaction_id = transaction_id(&format!("{field}.transaction_id"), &reference.transaction_id)?;
-    let deadline_unix_ms = reference.deadline_unix_ms;
-    if deadline_unix_ms <= 0 || deadline_unix_ms > now_unix_ms().saturating_add(MAX_AHEAD_MS) {
-        return Err(status::invalid(
-            format!("{field}.deadline_unix_ms"),
-            format!("must be a time in milliseconds since the Unix epoch, at most a day ahead, not {deadline_unix_ms}"),
-        ));
-    }
-    Ok(TransactionRef { transaction_id, deadline_unix_ms })
-}
-
 /// The transactions of a request.
 pub fn references(transactions: Vec<api::TransactionRef>) -> Result<Vec<TransactionRef>, Status> {
     check_count("transactions", transactions.len())?;
-    let read = |(place, each)| reference(&format!("transactions[{place}]"), Some(each));
+    let read = |(place, each)| TransactionRef::read(&format!("transactions[{place}]"), Some(each));
     transactions.into_iter().enumerate().map(read).collect()
 }
 

@@ -51,9 +51,10 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port.number())
     }
 
-    /// A pool on it, with a service's schema.
+    /// A pool on it, with the log's and a service's schema.
     pub async fn pool(&self, migrator: Migrator) -> PgPool {
         let pool = crate::postgres::connect_pool(&self.url(), "test", 8, Duration::from_secs(20)).await.unwrap();
+        crate::log::Log::migrate(&pool).await.unwrap();
         crate::postgres::migrate(&pool, migrator, "_service_migrations").await.unwrap();
         pool
     }

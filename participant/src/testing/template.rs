@@ -30,7 +30,8 @@ pub fn program(name: &str) -> PathBuf {
     if let Some(folder) = std::env::var_os("ASSENT_PG_BIN").filter(|folder| !folder.is_empty()) {
         return PathBuf::from(folder).join(name);
     }
-    let versions = fs::read_dir("/usr/lib/postgresql").map(|entries| entries.flatten().collect()).unwrap_or(Vec::new());
+    let versions: Vec<fs::DirEntry> =
+        fs::read_dir("/usr/lib/postgresql").map(|entries| entries.flatten().collect()).unwrap_or_default();
     let mut found: Vec<(u32, PathBuf)> = versions
         .iter()
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin").join(name))))
