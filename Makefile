@@ -1,0 +1,40 @@
+# What a developer does here; `make` alone lists it. On a fresh Debian with a Rust toolchain any of it can come first.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+# What `make verify` explores; the default takes about half an hour and 10 GB.
+VERIFY ?= --attempts 2 --participants 1 --threads 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint chaos verify bench clean-demo
+
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## Install what is missing here (Debian packages: a C compiler, Postgres)
+	@scripts/setup.sh
+
+build: setup ## Build everything
+	$(CARGO) build --workspace --locked
+
+demo: setup ## See orders stay whole while a service is killed: builds, starts, replays, checks, stops
+	@scripts/demo.sh
+
+test: build ## Run all tests, on real processes and real Postgres
+	$(CARGO) test --workspace --locked
+
+lint: ## Check format, clippy, protos, licences, dependencies and scripts
+	@scripts/setup.sh --lint
+	@scripts/lint.sh
+
+chaos: build ## Kill a process at every crash point there is, under load
+	ASSENT_CRASH_MATRIX=full $(CARGO) test --locked -p tests --test crash_matrix -- --nocapture
+
+verify: setup ## Model-check a larger world than the tests do (VERIFY="--attempts 2 ...")
+	$(CARGO) run --release --locked -p sim -- $(VERIFY)
+
+bench: setup ## Measure orders per second on this machine (BENCH="...")
+	@scripts/bench.sh $(BENCH)
+
+clean-demo: ## Remove what the demo left to look at
+	@scripts/demo.sh --clean

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs what this machine lacks to build, run and test Assent, and with --lint to lint it.
+# Does nothing, and that quickly, when nothing is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+has() { command -v "$1" >/dev/null 2>&1; }
+die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# The places where `assent dev` looks.
+has_postgres() {
+    local folder
+    for folder in "${ASSENT_PG_BIN:-}" ${PATH//:/ } /usr/lib/postgresql/*/bin; do
+        [[ -x $folder/postgres && -x $folder/initdb ]] && return
+    done
+    return 1
+}
+
+# Root cannot run Postgres, the user of Debian's package can.
+has_postgres_user() { [[ $(id -u) != 0 ]] || id postgres >/dev/null 2>&1; }
+
+as_root() {
+    if [[ $(id -u) == 0 ]]; then "$@"; elif has sudo; then sudo "$@"; else die "run it as root, or install sudo"; fi
+}
+
+apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 "$@"; }
+apt_install() { apt_get install --no-install-recommends "$@"; }
+
+# Debian's package makes a cluster and starts it as a service when it is first installed. Assent has clusters of its
+# own, so that is switched off meanwhile, and nothing of the setting stays.
+install_postgres() {
+    local conf=/etc/postgresql-common/createcluster.conf
+    apt_install postgresql-common
+    as_root sed -i.before-assent 's/^#\?create_main_cluster = .*/create_main_cluster = false/' "$conf"
+    local status=0
+    apt_install postgresql || status=$?
+    as_root mv "$conf.before-assent" "$conf"
+    return "$status"
+}
+
+has cargo || die "no cargo here: install the Rust toolchain (rustup), version $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or later"
+
+packages=() # other than Postgres
+has cc || packages+=(gcc libc6-dev)
+has pkill || packages+=(procps) # the tests stop whole clusters with it
+if [[ ${1:-} == --lint ]]; then
+    has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+    has shellcheck || packages+=(shellcheck)
+fi
+wants_postgres=false
+{ has_postgres && has_postgres_user; } || wants_postgres=true
+
+if ((${#packages[@]} > 0)) || $wants_postgres; then
+    wanted="${packages[*]}"
+    $wants_postgres && wanted="${wanted:+$wanted }postgresql"
+    has apt-get || die "missing here: $wanted (Debian's names); install them with this system's packager"
+    echo "installing: $wanted"
+    apt_get update
+    ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
+    ! $wants_postgres || install_postgres
+fi
+
+if [[ ${1:-} == --lint ]]; then scripts/lint-tools.sh; fi
