@@ -45,7 +45,7 @@ end_system() {
 data_dir() {
     local folder=$PWD/target/$1
     mkdir -p target
-    if [[ $(id -u) == 0 ]] && ! setpriv --reuid postgres --regid postgres --clear-groups test -x target/; then
+    if [[ $(id -u) == 0 ]] && ! setpriv --reuid postgres --regid postgres --clear-groups test -x "$PWD/target/"; then
         folder=/var/tmp/assent-$1
     fi
     echo "$folder"
