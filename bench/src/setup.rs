@@ -1,0 +1,57 @@
+//! Opens the run's accounts and stocks its articles, so plentifully that no order is refused for want of either.
+//!
+//! Done twice, it changes nothing more.
+use futures::{StreamExt, TryStreamExt, stream};
+use proto::assent::inventory::v1::SetStockRequest;
+use proto::assent::inventory::v1::inventory_service_client::InventoryServiceClient;
+use proto::assent::payment::v1::OpenAccountRequest;
+use proto::assent::payment::v1::payment_service_client::PaymentServiceClient;
+use proto::google::r#type::Money;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::Caller;
+use crate::shop::{CURRENCY, Shop};
+
+const ON_HAND: i64 = 1_000_000_000;
+const BALANCE_MINOR: i64 = 1_000_000_000_000;
+/// Calls under way at a time.
+const CONCURRENCY: usize = 64;
+
+/// Which part of the setup a service did not do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {}", .status.message())]
+pub struct SetupFailed {
+    /// What was asked for.
+    pub what: String,
+    /// What the service answered.
+    pub status: Status,
+}
+
+/// Sets the system up for `shop`.
+pub async fn run(
+    stock: InventoryServiceClient<Channel>,
+    accounts: PaymentServiceClient<Channel>,
+    caller: &Caller,
+    shop: &Shop,
+) -> Result<(), SetupFailed> {
+    stream::iter(shop.skus.iter().map(Ok))
+        .try_for_each_concurrent(CONCURRENCY, async |sku| {
+            let request = caller.request(SetStockRequest { sku: sku.clone(), on_hand: ON_HAND });
+            let answer = stock.clone().set_stock(request).await;
+            answer.map(drop).map_err(|status| SetupFailed { what: format!("stock {sku}"), status })
+        })
+        .await?;
+    stream::iter(&shop.accounts)
+        .map(Ok)
+        .try_for_each_concurrent(CONCURRENCY, async |account| {
+            let request = caller.request(OpenAccountRequest {
+                account: account.clone(),
+                opening_balance: Some(Money::from_minor(CURRENCY, BALANCE_MINOR)),
+                request_id: format!("bench/account/{account}"),
+            });
+            let answer = accounts.clone().open_account(request).await;
+            answer.map(drop).map_err(|status| SetupFailed { what: format!("open account {account}"), status })
+        })
+        .await
+}
