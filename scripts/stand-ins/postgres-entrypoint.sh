@@ -13,10 +13,10 @@ if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     : "${POSTGRES_PASSWORD:?must be set before the first start}"
     user=${POSTGRES_USER:-postgres}
     database=${POSTGRES_DB:-$user}
-    # Made in a folder of its own and moved at the end, so that a kill in between leaves no half of a cluster.
+    # Made in a folder of its own, PG_VERSION coming out last: a kill in between leaves what the next start makes anew.
     new=$PGDATA/new
-    rm -rf "$new"
-    mkdir -p -m 0700 "$new"
+    find "$PGDATA" -mindepth 1 -delete
+    mkdir -m 0700 "$new"
     # Word splitting is meant: it is a list of arguments.
     # shellcheck disable=SC2086
     initdb -D "$new" --username="$user" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") ${POSTGRES_INITDB_ARGS:-}
