@@ -23,7 +23,14 @@ as_root() {
     if [[ $(id -u) == 0 ]]; then "$@"; elif has sudo; then sudo "$@"; else die "run it as root, or install sudo"; fi
 }
 
-apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 "$@"; }
+# What it says is worth reading only if it fails.
+apt_get() {
+    local log=target/setup.log
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 </dev/null || {
+        cat "$log" >&2
+        die "apt-get $* failed: see above"
+    }
+}
 apt_install() { apt_get install --no-install-recommends "$@"; }
 
 # Debian's package makes a cluster and starts it as a service when it is first installed. Assent has clusters of its
@@ -32,10 +39,9 @@ install_postgres() {
     local conf=/etc/postgresql-common/createcluster.conf
     apt_install postgresql-common
     as_root sed -i.before-assent 's/^#\?create_main_cluster = .*/create_main_cluster = false/' "$conf"
-    local status=0
-    apt_install postgresql || status=$?
+    (apt_install postgresql) || local failed=true
     as_root mv "$conf.before-assent" "$conf"
-    return "$status"
+    [[ -z ${failed:-} ]] || exit 1
 }
 
 has cargo || die "no cargo here: install the Rust toolchain (rustup), version $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or later"
@@ -55,6 +61,7 @@ if ((${#packages[@]} > 0)) || $wants_postgres; then
     $wants_postgres && wanted="${wanted:+$wanted }postgresql"
     has apt-get || die "missing here: $wanted (Debian's names); install them with this system's packager"
     echo "installing: $wanted"
+    mkdir -p target
     apt_get update
     ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
     ! $wants_postgres || install_postgres
