@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use nix::sys::signal::Signal;
-use nix::unistd::{User, geteuid};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, User, geteuid};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -47,6 +47,23 @@ pub struct Cluster {
     pub port: u16,
     /// Its files.
     pub folder: PathBuf,
+}
+
+/// A tool that runs, the leader of its process group: ended with all that it started, should nobody await its end.
+struct Unfinished(Option<Pid>);
+
+impl Unfinished {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = killpg(group, Signal::SIGKILL); // fails only if all of them are gone
+        }
+    }
 }
 
 impl Postgres {
@@ -127,10 +144,12 @@ impl Postgres {
         clean_environment(&mut command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| failed(&error))?;
+        let unfinished = Unfinished(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes()).await.map_err(|error| failed(&error))?;
         }
         let output = child.wait_with_output().await.map_err(|error| failed(&error))?;
+        unfinished.done();
         let said = String::from_utf8_lossy(&output.stderr);
         // Single-user mode reports a failed statement only in words.
         let error = said.lines().find(|line| line.contains("ERROR:") || line.contains("FATAL:"));
