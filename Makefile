@@ -17,7 +17,7 @@ setup: ## Install what is missing here (Debian packages: a C compiler, Postgres)
 build: setup ## Build everything
 	$(CARGO) build --workspace --locked
 
-demo: setup ## See orders stay whole while a service is killed: builds, starts, replays, checks, stops
+demo: build ## See orders stay whole while a service is killed: starts, replays, kills, checks, stops
 	@scripts/demo.sh
 
 test: build ## Run all tests, on real processes and real Postgres

@@ -9,7 +9,7 @@ assent=${CARGO_TARGET_DIR:-target}/release/assent
 data=$(data_dir bench)
 
 cargo build --release --locked -p cli -p coordinator -p inventory-svc -p order-svc -p payment-svc
-start_system "$assent" "$data" "${ASSENT_BENCH_PORT:-7470}" "${TMPDIR:-/tmp}/assent-bench-$$.log"
+start_system "$assent" "$data" "${ASSENT_BENCH_PORT:-7470}" "$data.log"
 "$assent" bench orders --data-dir "$data" "$@"
 stop_system
-rm -rf "$data" "${TMPDIR:-/tmp}/assent-bench-$$.log"
+rm -rf "$data" "$data.log"

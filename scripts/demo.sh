@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A shop's day of orders, one service killed with -9 in the middle of it, and the proof that every order stayed whole.
-# Settings: ASSENT_DEMO_PORT (first port, default 7450). `--clean` removes the data that a demo left to look at.
+# `make demo` builds first. Settings: ASSENT_DEMO_PORT (first port, default 7450). `--clean` removes the data that a demo left to look at.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/system.sh
@@ -10,8 +10,8 @@ assent=$bin/assent
 sample=demo/orders.csv
 port=${ASSENT_DEMO_PORT:-7450}
 data=$(data_dir demo)
-out=$(dirname "$data")/demo-output # beside the data, which `assent dev` keeps to itself
-how=(--stock-factor 0.9 --balance 4000.00 --concurrency 4)
+out=$data-output # beside the data, which `assent dev` keeps to itself
+how=(--stock-factor 0.9 --balance 1500.00 --concurrency 4)
 patience_s=60
 
 if [[ ${1:-} == --clean ]]; then
@@ -19,8 +19,8 @@ if [[ ${1:-} == --clean ]]; then
     exit
 fi
 
-if [[ -t 1 && -z ${NO_COLOR:-} ]]; then bold=$'\r\e[K\e[1m' plain=$'\e[0m'; else bold='' plain=''; fi
-say() { printf '%s%s%s\n' "$bold" "$*" "$plain"; }
+if [[ -t 1 && -z ${NO_COLOR:-} ]]; then bold=$'\e[1m' plain=$'\e[0m'; else bold='' plain=''; fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 fail() {
     printf '\nThe demo failed: %s\nLook at %s and %s/logs.\n' "$*" "$out" "$data" >&2
     exit 1
@@ -52,22 +52,19 @@ all_closed() {
         if grep -qE '"state": "(staging|prepared|unreachable)"' <<<"$page"; then still+=("$id"); fi
     done
     open=("${still[@]}")
-    ((${#open[@]} == 0))
+    ((${#open[@]} == 0)) || { hit=${open[0]} && return 1; }
 }
 nothing_stuck() {
     local stuck
     stuck=$("$assent" tx ls --stuck --output json) && [[ $stuck != *transaction_id* ]]
 }
 
-say "Building (the first time this takes some minutes)"
-cargo build --locked -p cli -p coordinator -p inventory-svc -p order-svc -p payment-svc
-
 say "Starting four Postgres clusters and four services"
 mkdir -p "$out"
 start_system "$assent" "$data" "$port" "$out/system.log" || fail "the system did not come up"
 
 invoices=$(cut -d, -f1 "$sample" | sort -u | grep -c '^[0-9]')
-say "Placing the orders of $sample: $invoices invoices, with stock for nine tenths of what they ask for"
+say "Placing the orders of $sample, with stock for nine tenths of what they ask for"
 "$assent" replay "$sample" "${how[@]}" >"$out/replay.txt" &
 replay_pid=$!
 until placed=$(transactions --limit 1000 | wc -l) && ((placed >= invoices / 2)); do
@@ -111,11 +108,12 @@ ${bold}What happened${plain}
   $confirmed are confirmed, $refused refused for want of stock or money; every one of them whole, none placed twice.
   payment-svc was killed after $placed of them. It was back after $(seconds "$back_ms"); after $(seconds "$closed_ms") nothing was open any more.
 
-${bold}Try next${plain}
-  $assent dev --data-dir $data    # the demo's system; leave it running, the rest is for another terminal
-  $assent tx show $hit    # one that was under way at the kill, as every service saw it
+${bold}Try next${plain}, the first in one terminal and the rest in another:
+  $assent dev --data-dir $data
+  $assent tx show $hit
   $assent account get customer-40010
   $assent order place --account customer-40010 --line TEA-MINT-100:1@4.20
-  $assent order ls --state refused
-  make clean-demo    # removes the data
+  $assent order ls
+  $assent doctor
+The first is the demo's system, the second an order that the kill hit. \`make clean-demo\` removes their data.
 END

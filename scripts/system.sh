@@ -43,7 +43,7 @@ end_system() {
 
 # data_dir NAME: a folder for data under target/, or where the user who runs Postgres for root can enter.
 data_dir() {
-    local folder=$PWD/target/$1
+    local folder=target/$1
     mkdir -p target
     if [[ $(id -u) == 0 ]] && ! setpriv --reuid postgres --regid postgres --clear-groups test -x "$PWD/target/"; then
         folder=/var/tmp/assent-$1
