@@ -130,7 +130,7 @@ if [ "$stand_ins" = yes ]; then
     scripts/docker-stand-ins.sh
 fi
 say "building"
-nice -n 10 docker-compose build coordinator > "$work/build.log" 2>&1
+compose build coordinator > "$work/build.log"
 say "starting"
 compose up -d --build > "$work/up.log"
 within 120 all_healthy
