@@ -31,7 +31,8 @@ services=(coordinator inventory-svc order-svc payment-svc coordinator-db invento
 
 compose() { docker-compose "$@" 2>> "$work/compose.log"; }
 command -v docker-compose > /dev/null || compose() { docker compose "$@" 2>> "$work/compose.log"; }
-container() { compose ps -q "$1"; }
+container() { docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
+    --filter "label=com.docker.compose.service=$1"; }
 assent() { "$work/assent" "$@"; }
 
 work=$(mktemp -d)
@@ -70,6 +71,10 @@ nothing_stuck() {
     assent --output json --timeout-ms 2000 tx ls --stuck > "$work/stuck.json" 2>> "$work/stuck.log" &&
         ! grep -q '"transaction_id"' "$work/stuck.json"
 }
+confirms_orders() {
+    assent --timeout-ms 4000 order place --account alice --line 85123A:1@0.01 > "$work/order.log" 2>&1
+}
+# The number that $2 has in the JSON of file $1, at its first place.
 number() { sed -n "s/^ *\"$2\": \([0-9]*\),\{0,1\}$/\1/p" "$1" | head -1; }
 
 # Places the file's orders again and again, each time as another client, until it is told to stop.
@@ -77,8 +82,9 @@ load() {
     local run=0
     while [ ! -e "$work/stop" ]; do
         run=$((run + 1))
+        # A run that begins while a service is down ends at once, without having placed anything.
         assent --client-id "$1-$run" --output json replay "$file" > "$work/run" 2>> "$work/load.log" || true
-        mv "$work/run" "$work/$1-$run.json"
+        if [ -s "$work/run" ]; then mv "$work/run" "$work/$1-$run.json"; fi
     done
 }
 
@@ -89,12 +95,14 @@ amid_load() {
     load "$name" &
     local loader=$!
     within 120 test -e "$work/$name-1.json"
-    "$@"
     local crashed
     crashed=$(date +%s%3N)
-    within 60 all_healthy
+    "$@"
+    within 60 confirms_orders
+    say "  orders are confirmed again after $(since "$crashed")"
     within 30 nothing_stuck
-    say "  healthy again and nothing stuck after $(since "$crashed")"
+    say "  nothing is stuck after $(since "$crashed")"
+    within 60 all_healthy
     touch "$work/stop"
     wait "$loader"
     local orders=0 confirmed=0 refused=0 failed=0 unknown=0 repeated=0
@@ -116,14 +124,19 @@ amid_load() {
 # The process dies at once, as of a crash: the restart policy starts it again.
 crash() {
     say "$1: its process is killed"
+    local before
+    before=$(started "$1")
     kill -KILL "$(docker inspect -f '{{.State.Pid}}' "$(container "$1")")"
+    within 30 is_another "$1" "$before"
 }
+started() { docker inspect -f '{{.State.StartedAt}}' "$(container "$1")"; }
+is_another() { [ "$(started "$1")" != "$2" ]; }
 # The container is killed and stays down for a while. Docker takes this for a wish, and does not start it again itself.
 outage() {
     say "$1: the container is killed, and started again after $2 s"
     docker kill -s KILL "$(container "$1")" > "$work/kill.log"
     sleep "$2"
-    docker start "$(container "$1" | head -1)" > "$work/start.log"
+    compose start "$1" > "$work/start.log"
 }
 
 if [ "$stand_ins" = yes ]; then
