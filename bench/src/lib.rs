@@ -11,7 +11,9 @@
 //! latency      how long the answers took
 //! cpu          what the processes used meanwhile
 //! report       all of it in figures
+//! baseline     the same orders in one database, by pgbench
 //! ```
+pub mod baseline;
 mod caller;
 pub mod closed_loop;
 pub mod cpu;

@@ -1,4 +1,6 @@
 //! All that was measured, in figures: what is printed and what later runs are compared with.
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::closed_loop::{Seen, Settings};
@@ -40,8 +42,6 @@ pub struct Report {
     pub cpu: Vec<CpuRow>,
     /// Why `cpu` lacks the system's processes; unset if it does not.
     pub cpu_note: Option<String>,
-    /// How many processors the machine has.
-    pub processors: Option<usize>,
     /// Part of the processors' time that someone used, from 0 to 1.
     pub busy_share: Option<f64>,
 }
@@ -71,8 +71,6 @@ impl Report {
         cpu_note: Option<String>,
     ) -> Self {
         let measured_seconds = settings.measured.as_secs_f64();
-        let processors = std::thread::available_parallelism().ok().map(usize::from);
-        let processor_seconds = processors.map(|count| count as f64 * measured_seconds);
         Report {
             run: plan.run.clone(),
             workload: plan.workload,
@@ -88,8 +86,7 @@ impl Report {
             refused_latency: seen.refused.summary(),
             cpu: cpu_rows(usage, seen.counts.answered()),
             cpu_note,
-            processors,
-            busy_share: usage.machine_seconds.zip(processor_seconds).and_then(|(busy, all)| ratio(busy, all)),
+            busy_share: busy_share(usage, settings.measured),
             orders: seen.counts.clone(),
         }
     }
@@ -106,6 +103,12 @@ pub fn cpu_rows(usage: &Usage, orders: u64) -> Vec<CpuRow> {
     usage.groups.iter().cloned().chain(others).map(row).collect()
 }
 
+/// Part of all processors' time in `elapsed` that someone used.
+pub fn busy_share(usage: &Usage, elapsed: Duration) -> Option<f64> {
+    let processors = std::thread::available_parallelism().ok()?;
+    ratio(usage.machine_seconds?, usize::from(processors) as f64 * elapsed.as_secs_f64())
+}
+
 /// `part` over `whole`; `None` where that is no number.
 pub fn ratio(part: f64, whole: f64) -> Option<f64> {
     let ratio = part / whole;
@@ -114,8 +117,6 @@ pub fn ratio(part: f64, whole: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::outcome::Outcome;
 

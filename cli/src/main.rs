@@ -1,5 +1,6 @@
 //! The `assent` command: starts a system, places orders, and looks into it. It talks gRPC only.
 mod account;
+mod bench;
 mod client;
 mod dev;
 mod doctor;
@@ -51,6 +52,8 @@ enum Verb {
     Tx(tx::Tx),
     Doctor(doctor::Doctor),
     Replay(replay::Replay),
+    #[command(subcommand)]
+    Bench(bench::Bench),
     Health(health::Health),
 }
 
@@ -83,16 +86,16 @@ fn usage(said: &str) -> Failure {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let Cli { output, services, verb } = cli;
-    let failed = |error| Failure::new(format!("cannot start: {error}"));
     if let Verb::DevChild(child) = verb {
         return child.run();
     }
-    if let Verb::Dev(dev) = verb {
-        // Everything on this one thread: the kernel ties the children to the thread that starts them.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        return runtime.block_on(dev.run(output));
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let runtime = match verb {
+        // Dev: the kernel ties the children to the thread that starts them. Bench: one thread makes load enough, and
+        // leaves the other processors to what is measured.
+        Verb::Dev(_) | Verb::Bench(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    };
+    let runtime = runtime.map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     runtime.block_on(async {
         match verb {
             Verb::Order(verb) => verb.run(&services, output).await,
@@ -102,7 +105,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Verb::Doctor(verb) => verb.run(&services, output).await,
             Verb::Replay(verb) => verb.run(&services, output).await,
             Verb::Health(verb) => verb.run(output, services.timeout_ms).await,
-            Verb::Dev(_) | Verb::DevChild(_) => Ok(()), // done above
+            Verb::Bench(verb) => verb.run(&services, output).await,
+            Verb::Dev(dev) => dev.run(output).await,
+            Verb::DevChild(_) => Ok(()), // done above
         }
     })
 }

@@ -3,12 +3,12 @@
 //! Four private Postgres clusters and the four services as child processes, kept running until Ctrl-C; the data stays in
 //! the data-dir for the next start. No process is left behind, however this one ends.
 pub mod child;
-mod data_dir;
-mod postgres;
+pub mod data_dir;
+pub mod postgres;
 mod ps;
 mod services;
-mod spawn;
-mod state;
+pub mod spawn;
+pub mod state;
 mod supervisor;
 mod system;
 

@@ -91,6 +91,11 @@ impl Postgres {
         Ok(Postgres { bin, major, run_as: run_as()? })
     }
 
+    /// The folder of the binaries.
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
     /// Makes the cluster if it does not stand yet: all of it or nothing.
     pub async fn make(&self, cluster: &Cluster, password: &str) -> Result<(), Failure> {
         match fs::read_to_string(cluster.folder.join("PG_VERSION")) {
