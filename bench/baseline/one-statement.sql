@@ -23,6 +23,6 @@ taken AS (
 ), booked AS (
     INSERT INTO baseline.entry (booking_id, account, amount_minor, kind)
     SELECT id, side.account, side.amount_minor, 'capture'
-    FROM asked, paid, LATERAL (VALUES (paid.account, -100), ('assent:revenue:GBP', 100)) AS side (account, amount_minor)
+    FROM asked, paid, LATERAL (VALUES (paid.account, -100), ('assent-revenue-GBP', 100)) AS side (account, amount_minor)
 )
 SELECT 1 / count(*) FROM taken, paid;

@@ -3,6 +3,7 @@
 --
 -- What is left out are the participants' logs, which one database has no need of, and the balance of the revenue account:
 -- updated by every single order it would be a row that all of them wait for, so an application adds the entries up.
+SET client_min_messages = warning;
 DROP SCHEMA IF EXISTS baseline CASCADE;
 CREATE SCHEMA baseline;
 SET search_path = baseline;
