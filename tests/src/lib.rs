@@ -1,1 +1,28 @@
-//! Placeholder.
+//! A whole system of real processes on real Postgres, for tests: started, loaded, hurt, and asked whether all holds.
+//!
+//! [`System`] starts the four services, each on a cluster of its own; [`Client`] asks them as a shop does; [`Load`] keeps
+//! them busy and remembers every answer; [`Books`] and [`doctor`] say whether every answer was true and every
+//! invariant holds.
+mod answer;
+mod basket;
+mod books;
+mod client;
+pub mod doctor;
+mod load;
+mod programs;
+mod server;
+mod settled;
+mod shared;
+mod system;
+mod until;
+
+pub use answer::{Answer, error_info};
+pub use basket::{Basket, gbp};
+pub use books::Books;
+pub use client::Client;
+pub use load::{Load, Request};
+pub use programs::program;
+pub use server::{Server, Service};
+pub use shared::{SharedSystem, shared};
+pub use system::{SetUp, System};
+pub use until::until;

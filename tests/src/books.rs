@@ -1,0 +1,194 @@
+//! What clients were told, held against what the databases say.
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use proto::assent::order::v1::OrderState;
+
+use crate::answer::Answer;
+use crate::basket::Basket;
+use crate::client::Client;
+use crate::load::{Request, place};
+use crate::server::Service;
+use crate::system::System;
+
+const SKUS: usize = 12;
+const ACCOUNTS: usize = 6;
+const STOCK: i64 = 1_000_000_000;
+const BALANCE_MINOR: i64 = 1_000_000_000_000;
+/// Of this there is none.
+const SOLD_OUT: &str = "sold-out";
+/// This one has no money.
+const POOR: &str = "poor";
+/// How long an unknown outcome may stay unknown to a client that repeats its call.
+const RESOLVED_WITHIN: Duration = Duration::from_secs(10);
+/// Orders read back through the coordinator, at most, of each kind.
+const READ_BACK: usize = 10;
+
+/// All requests that were made of a system, and the stock and the money that they were made on.
+pub struct Books {
+    requests: Vec<Request>,
+}
+
+impl Books {
+    /// Stocks the system and opens its accounts.
+    pub async fn open(client: &Client) -> Self {
+        for sku in 0..SKUS {
+            client.set_stock(&format!("sku-{sku}"), STOCK).await;
+        }
+        client.set_stock(SOLD_OUT, 0).await;
+        for account in 0..ACCOUNTS {
+            client.open_account(&format!("account-{account}"), BALANCE_MINOR).await;
+        }
+        client.open_account(POOR, 0).await;
+        Books { requests: Vec::new() }
+    }
+
+    /// What a client orders in a turn: mostly what can be had, at times what is sold out or can't be paid.
+    pub fn basket(client: usize, turn: usize) -> Basket {
+        let sku = |offset: usize| format!("sku-{}", (client * 5 + turn * 7 + offset) % SKUS);
+        let account = format!("account-{}", (client + turn) % ACCOUNTS);
+        let basket = Basket::of(if turn % 8 == 6 { POOR } else { &account }).line(&sku(0), 1, 250);
+        match turn % 8 {
+            3 => basket.line(SOLD_OUT, 1, 100),
+            0 => basket.line(&sku(1), 3, 99).line(&sku(2), 2, 1).line(&sku(0), 1, 250),
+            _ => basket,
+        }
+    }
+
+    /// Repeats every request whose outcome is not known until it is; returns the slowest.
+    pub async fn resolve(client: &Client, requests: &mut [Request]) -> Duration {
+        let began = Instant::now();
+        let unknown = requests.iter_mut().filter(|request| !request.is_known());
+        let resolving = unknown.map(|request| async move {
+            let began = Instant::now();
+            while !request.is_known() {
+                let answer = place(client, &request.request_id, &request.basket).await;
+                request.answers.push(answer);
+                assert!(began.elapsed() < RESOLVED_WITHIN, "never known: {request:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        futures::future::join_all(resolving).await;
+        began.elapsed()
+    }
+
+    /// Takes requests into the books and checks all of them; returns what is wrong.
+    ///
+    /// Everything must be known and settled: see [`Books::resolve`] and [`Client::settled`].
+    pub async fn check(&mut self, system: &System, client: &Client, requests: Vec<Request>) -> Vec<String> {
+        let mut wrong: Vec<String> = requests.iter().flat_map(contradictions).collect();
+        wrong.extend(read_back(client, &requests).await);
+        self.requests.extend(requests);
+        wrong.extend(self.check_orders(system).await);
+        wrong.extend(self.check_sums(system).await);
+        wrong
+    }
+
+    /// One order for a request that was confirmed, none for the others, and none without a request.
+    async fn check_orders(&self, system: &System) -> Vec<String> {
+        let rows: Vec<(String, String, i16)> =
+            sqlx::query_as("SELECT request_id, order_id::text, state FROM orders WHERE state <> 3")
+                .fetch_all(&system.pool(Service::Order))
+                .await
+                .unwrap();
+        let mut stored: HashMap<&str, Vec<(&str, i16)>> = HashMap::new();
+        for (request_id, order_id, state) in &rows {
+            stored.entry(request_id).or_default().push((order_id, *state));
+        }
+        let mut wrong = Vec::new();
+        for request in &self.requests {
+            let stored = stored.remove(request.request_id.as_str()).unwrap_or_default();
+            let told = request.answers.iter().find_map(|(answer, _)| answer.confirmed());
+            let expected: Vec<(&str, i16)> = told.into_iter().map(|order_id| (order_id, 2)).collect();
+            if stored != expected {
+                wrong.push(format!("{}: stored {stored:?}, told {:?}", request.request_id, request.answers));
+            }
+        }
+        wrong.extend(
+            stored.into_iter().map(|(request_id, orders)| format!("nobody asked for {request_id}: {orders:?}")),
+        );
+        wrong
+    }
+
+    /// What was sold and paid is what was confirmed, and nothing is held.
+    async fn check_sums(&self, system: &System) -> Vec<String> {
+        let mut sold: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut paid: BTreeMap<&str, i64> = BTreeMap::new();
+        let confirmed = |request: &&Request| request.answers.iter().any(|(answer, _)| answer.confirmed().is_some());
+        for request in self.requests.iter().filter(confirmed) {
+            for (sku, quantity, _) in &request.basket.lines {
+                *sold.entry(sku).or_default() += quantity;
+            }
+            *paid.entry(&request.basket.account).or_default() += request.basket.total_minor();
+        }
+        let stock: Vec<(String, i64, i64)> = sqlx::query_as("SELECT sku, on_hand, held FROM stock")
+            .fetch_all(&system.pool(Service::Inventory))
+            .await
+            .unwrap();
+        let accounts: Vec<(String, i64, i64)> =
+            sqlx::query_as("SELECT account, balance_minor, held_minor FROM account WHERE account NOT LIKE 'assent:%'")
+                .fetch_all(&system.pool(Service::Payment))
+                .await
+                .unwrap();
+        let stock = stock.into_iter().map(|row| (row, STOCK, &sold));
+        let accounts = accounts.into_iter().map(|row| (row, BALANCE_MINOR, &paid));
+        let mut wrong = Vec::new();
+        for ((name, now, held), initial, taken) in stock.chain(accounts) {
+            let initial = if [SOLD_OUT, POOR].contains(&name.as_str()) { 0 } else { initial };
+            let expected = initial - taken.get(name.as_str()).copied().unwrap_or_default();
+            if (now, held) != (expected, 0) {
+                wrong.push(format!("{name}: {now} there and {held} held, expected {expected} and 0"));
+            }
+        }
+        wrong
+    }
+
+    /// How many requests ended in each kind of answer, by their last one.
+    pub fn kinds(requests: &[Request]) -> BTreeMap<&'static str, usize> {
+        let mut kinds = BTreeMap::new();
+        for request in requests {
+            if let Some((answer, _)) = request.answers.last() {
+                *kinds.entry(answer.kind()).or_default() += 1;
+            }
+        }
+        kinds
+    }
+}
+
+/// Answers to one request that can't both be true.
+fn contradictions(request: &Request) -> Vec<String> {
+    let answers = || request.answers.iter().map(|(answer, _)| answer);
+    let mut known = answers().filter(|answer| answer.is_known());
+    let first = known.next().and_then(Answer::confirmed);
+    let mut wrong = Vec::new();
+    if known.any(|answer| answer.confirmed() != first) {
+        wrong.push(format!("{} was answered {:?}", request.request_id, request.answers));
+    }
+    if answers().any(|answer| matches!(answer, Answer::Other { .. })) {
+        wrong.push(format!("{} was answered {:?}", request.request_id, request.answers));
+    }
+    wrong
+}
+
+/// Reads some orders as the shop does, and compares with what it was told.
+async fn read_back(client: &Client, requests: &[Request]) -> Vec<String> {
+    let told = |wanted: OrderState| {
+        let id = move |answer: &Answer| match (wanted, answer) {
+            (OrderState::Confirmed, Answer::Confirmed { order_id }) => Some(order_id.clone()),
+            (OrderState::Refused, Answer::Refused { order_id, .. } | Answer::Aborted { order_id, .. }) => {
+                Some(order_id.clone())
+            }
+            _ => None,
+        };
+        let answers = requests.iter().rev().flat_map(|request| &request.answers);
+        answers.filter_map(move |(answer, _)| Some((id(answer)?, wanted))).take(READ_BACK)
+    };
+    let mut wrong = Vec::new();
+    for (order_id, state) in told(OrderState::Confirmed).chain(told(OrderState::Refused)) {
+        match client.order(&order_id).await {
+            Ok(order) if order.state() == state => (),
+            read => wrong.push(format!("order {order_id} was told {state:?}, and reads {read:?}")),
+        }
+    }
+    wrong
+}

@@ -1,0 +1,88 @@
+//! The `assent doctor` command, as an operator runs it.
+use std::process::Stdio;
+
+use serde::Deserialize;
+use tokio::process::Command;
+
+use crate::programs::program;
+use crate::server::Service;
+use crate::system::System;
+
+/// What the doctor found.
+#[derive(Debug, Deserialize)]
+pub struct Report {
+    /// Whether all holds.
+    pub healthy: bool,
+    /// How many transactions it saw.
+    pub transactions: u64,
+    /// Each invariant.
+    pub invariants: Vec<Invariant>,
+    /// Its exit code.
+    #[serde(skip)]
+    pub exit: i32,
+    /// What it said on stderr.
+    #[serde(skip)]
+    pub said: String,
+}
+
+/// An invariant, checked.
+#[derive(Debug, Deserialize)]
+pub struct Invariant {
+    /// Its name.
+    pub name: String,
+    /// holds, violated or unchecked.
+    pub status: String,
+    /// How many things were checked.
+    pub checked_count: u64,
+    /// What violates it.
+    pub violations: Vec<Violation>,
+}
+
+/// A violation.
+#[derive(Debug, Deserialize)]
+pub struct Violation {
+    /// The transactions concerned.
+    pub transaction_ids: Vec<String>,
+    /// What is concerned: a SKU, an account.
+    pub subject: Option<String>,
+    /// What is wrong.
+    pub detail: String,
+}
+
+impl Report {
+    /// The invariants that don't hold.
+    pub fn wrong(&self) -> Vec<&Invariant> {
+        self.invariants.iter().filter(|invariant| invariant.status != "holds").collect()
+    }
+}
+
+/// Runs the doctor on a system, with more arguments.
+pub async fn examine(system: &System, arguments: &[&str]) -> Report {
+    let output = Command::new(program("assent"))
+        .args(["doctor", "--output", "json"])
+        .args(arguments)
+        .envs(addresses(system))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("assent runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("the doctor reports nothing ({error}), but says {said:?}\n{}", String::from_utf8_lossy(&output.stdout))
+    });
+    Report { exit: output.status.code().unwrap_or(-1), said, ..report }
+}
+
+/// Runs the doctor and insists that all holds.
+pub async fn all_holds(system: &System) -> Report {
+    let report = examine(system, &[]).await;
+    assert!(report.healthy && report.exit == 0, "{:#?}\n{}", report.wrong(), report.said);
+    assert_eq!(report.invariants.len(), 10);
+    report
+}
+
+/// The environment in which `assent` finds the system.
+pub fn addresses(system: &System) -> Vec<(String, String)> {
+    let variable = |service: Service| format!("ASSENT_{}", service.name().to_uppercase());
+    Service::ALL.map(|service| (variable(service), system.server(service).address())).to_vec()
+}

@@ -1,0 +1,158 @@
+//! A whole system: four Postgres clusters, the participants, and one coordinator or more.
+use participant::testing::{Port, Postgres, folder};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::server::{Server, Service};
+
+/// Lines of each log that a failed test shows.
+const SHOWN_LINES: usize = 40;
+
+/// A running system; all of it is gone when dropped.
+pub struct System {
+    // Before the databases and the folder: fields are dropped in their order.
+    servers: Vec<Server>,
+    databases: Vec<(Service, Postgres)>,
+    _folder: TempDir,
+}
+
+/// How a system is to be.
+#[derive(Debug, Clone)]
+pub struct SetUp {
+    coordinators: usize,
+    settings: Vec<(Service, String, String)>,
+}
+
+impl SetUp {
+    /// So many coordinators on one database.
+    pub fn coordinators(mut self, count: usize) -> Self {
+        self.coordinators = count;
+        self
+    }
+
+    /// An environment variable for a service.
+    pub fn set(mut self, service: Service, variable: &str, value: impl ToString) -> Self {
+        self.settings.push((service, variable.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Starts it; returns when everything is healthy.
+    pub async fn start(self) -> System {
+        let databases = start_databases();
+        let folder = folder("system-");
+        let coordinators: Vec<Port> = (0..self.coordinators).map(|_| Port::reserve()).collect();
+        let participants = Service::PARTICIPANTS.map(|service| (service, Port::reserve()));
+        let address = |port: &Port| format!("http://127.0.0.1:{}", port.number());
+        let to_coordinators = coordinators.iter().map(address).collect::<Vec<_>>().join(",");
+        let to_participants =
+            participants.iter().map(|(service, port)| format!("{}={}", service.name(), address(port)));
+        let to_participants = to_participants.collect::<Vec<_>>().join(",");
+
+        let server = |service: Service, name: String, port: Port| {
+            let url = databases.iter().find(|(of, _)| *of == service).map(|(_, database)| database.url());
+            let pairs = [
+                ("ASSENT_DATABASE_URL", url.unwrap_or_default()),
+                ("ASSENT_PARTICIPANTS", to_participants.clone()),
+                ("ASSENT_COORDINATORS", to_coordinators.clone()),
+                ("ASSENT_NAME", name.clone()),
+            ];
+            let mut settings = pairs.map(|(variable, value)| (variable.to_owned(), value)).to_vec();
+            let own = self.settings.iter().filter(|(of, ..)| *of == service);
+            settings.extend(own.map(|(_, variable, value)| (variable.clone(), value.clone())));
+            Server::new(service, &name, port, settings, folder.path().to_owned())
+        };
+        let mut servers: Vec<Server> =
+            participants.into_iter().map(|(service, port)| server(service, service.name().to_owned(), port)).collect();
+        let numbered = coordinators.into_iter().zip(1..);
+        servers
+            .extend(numbered.map(|(port, number)| server(Service::Coordinator, format!("coordinator-{number}"), port)));
+        let system = System { servers, databases, _folder: folder };
+        system.servers.iter().for_each(Server::start);
+        for server in &system.servers {
+            server.healthy().await;
+        }
+        system
+    }
+}
+
+fn start_databases() -> Vec<(Service, Postgres)> {
+    std::thread::scope(|scope| {
+        let starting = Service::ALL.map(|service| (service, scope.spawn(Postgres::start)));
+        starting.into_iter().map(|(service, started)| (service, started.join().expect("a cluster"))).collect()
+    })
+}
+
+impl System {
+    /// A system with one coordinator and the services' own settings.
+    pub async fn start() -> Self {
+        Self::set_up().start().await
+    }
+
+    /// A system that is to be different.
+    pub fn set_up() -> SetUp {
+        SetUp { coordinators: 1, settings: Vec::new() }
+    }
+
+    /// A service's server; the first coordinator.
+    pub fn server(&self, service: Service) -> &Server {
+        self.servers.iter().find(|server| server.service == service).expect("a server")
+    }
+
+    /// One of the coordinators.
+    pub fn coordinator(&self, place: usize) -> &Server {
+        self.coordinators().nth(place).expect("so many coordinators")
+    }
+
+    /// All coordinators.
+    pub fn coordinators(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().filter(|server| server.service == Service::Coordinator)
+    }
+
+    /// All servers.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// A service's Postgres.
+    pub fn database(&self, service: Service) -> &Postgres {
+        let mut databases = self.databases.iter();
+        databases.find(|(of, _)| *of == service).map(|(_, database)| database).expect("a database")
+    }
+
+    /// Connections to a service's database; nothing is connected before it is needed.
+    pub fn pool(&self, service: Service) -> PgPool {
+        PgPoolOptions::new().max_connections(2).connect_lazy(&self.database(service).url()).expect("a URL")
+    }
+
+    /// A client of the first coordinator.
+    pub fn client(&self) -> Client {
+        self.client_of(0)
+    }
+
+    /// A client of one of the coordinators.
+    pub fn client_of(&self, coordinator: usize) -> Client {
+        Client::new(self, self.coordinator(coordinator))
+    }
+
+    /// The ends of all logs.
+    pub fn logs(&self) -> String {
+        let mut shown = String::new();
+        for server in &self.servers {
+            let log = server.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default();
+            shown.push_str(&format!("--- {}\n{}\n", server.name, last.join("\n")));
+        }
+        shown
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.logs());
+        }
+    }
+}
