@@ -143,13 +143,11 @@ impl Books {
         wrong
     }
 
-    /// How many requests ended in each kind of answer, by their last one.
+    /// How many requests there are of each kind of first answer.
     pub fn kinds(requests: &[Request]) -> BTreeMap<&'static str, usize> {
         let mut kinds = BTreeMap::new();
-        for request in requests {
-            if let Some((answer, _)) = request.answers.last() {
-                *kinds.entry(answer.kind()).or_default() += 1;
-            }
+        for (answer, _) in requests.iter().filter_map(|request| request.answers.first()) {
+            *kinds.entry(answer.kind()).or_default() += 1;
         }
         kinds
     }

@@ -81,8 +81,10 @@ pub async fn all_holds(system: &System) -> Report {
     report
 }
 
-/// The environment in which `assent` finds the system.
+/// The environment in which `assent` finds the system, by a coordinator that runs.
 pub fn addresses(system: &System) -> Vec<(String, String)> {
     let variable = |service: Service| format!("ASSENT_{}", service.name().to_uppercase());
-    Service::ALL.map(|service| (variable(service), system.server(service).address())).to_vec()
+    let running = system.coordinators().find(|coordinator| !coordinator.ended()).expect("a coordinator that runs");
+    let participants = Service::PARTICIPANTS.map(|service| (variable(service), system.server(service).address()));
+    participants.into_iter().chain([(variable(Service::Coordinator), running.address())]).collect()
 }

@@ -3,6 +3,7 @@
 //! [`System`] starts the four services, each on a cluster of its own; [`Client`] asks them as a shop does; [`Load`] keeps
 //! them busy and remembers every answer; [`Books`] and [`doctor`] say whether every answer was true and every
 //! invariant holds.
+mod aftermath;
 mod answer;
 mod basket;
 mod books;
@@ -16,6 +17,7 @@ mod shared;
 mod system;
 mod until;
 
+pub use aftermath::Aftermath;
 pub use answer::{Answer, error_info};
 pub use basket::{Basket, gbp};
 pub use books::Books;

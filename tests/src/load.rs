@@ -10,6 +10,9 @@ use crate::basket::Basket;
 use crate::books::Books;
 use crate::client::Client;
 
+/// After an answer that says that something is out of order.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// A request, and what was answered each time it was made.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -22,6 +25,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// The slowest of its answers.
+    pub fn slowest(&self) -> Duration {
+        self.answers.iter().map(|(_, took)| *took).max().unwrap_or_default()
+    }
+
     /// Whether any answer told how it ended.
     pub fn is_known(&self) -> bool {
         self.answers.iter().any(|(answer, _)| answer.is_known())
@@ -31,28 +39,39 @@ impl Request {
 /// Clients at work.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
     tasks: Vec<JoinHandle<Vec<Request>>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    answered: AtomicUsize,
+    confirmed: AtomicUsize,
 }
 
 impl Load {
     /// Starts `count` clients, spread over the coordinators that `clients` ask. Their request ids begin with `prefix`.
     pub fn start(clients: &[Client], count: usize, prefix: &str) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::<Counts>::default());
         let start = |number: usize| {
             let own = clients[number % clients.len()].clone();
             let other = clients[(number + 1) % clients.len()].clone();
             let worker =
-                Worker { number, own, other, stop: stop.clone(), answered: answered.clone(), name: prefix.to_owned() };
+                Worker { number, own, other, stop: stop.clone(), counts: counts.clone(), name: prefix.to_owned() };
             tokio::spawn(worker.work())
         };
         let tasks = (0..count).map(start).collect();
-        Load { stop, answered, tasks }
+        Load { stop, counts, tasks }
     }
 
     /// How many requests were answered so far, whatever the answer.
     pub fn answered(&self) -> usize {
-        self.answered.load(Ordering::Relaxed)
+        self.counts.answered.load(Ordering::Relaxed)
+    }
+
+    /// How many orders were confirmed so far.
+    pub fn confirmed(&self) -> usize {
+        self.counts.confirmed.load(Ordering::Relaxed)
     }
 
     /// Lets every client finish the request it is at, without waiting for that.
@@ -76,7 +95,7 @@ struct Worker {
     own: Client,
     other: Client,
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
     name: String,
 }
 
@@ -98,12 +117,14 @@ impl Worker {
                 }
                 _ => vec![place(&self.own, &request_id, &basket).await],
             };
-            self.answered.fetch_add(1, Ordering::Relaxed);
-            let known = answers.iter().any(|(answer, _)| answer.is_known());
+            self.counts.answered.fetch_add(1, Ordering::Relaxed);
+            let confirmed = answers.iter().any(|(answer, _)| answer.confirmed().is_some());
+            self.counts.confirmed.fetch_add(usize::from(confirmed), Ordering::Relaxed);
+            let refused = answers.iter().any(|(answer, _)| matches!(answer, Answer::Refused { .. }));
             requests.push(Request { request_id, basket, answers });
-            if !known {
+            if !confirmed && !refused {
                 // Nobody places the next order at once at a shop that is down.
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
         requests

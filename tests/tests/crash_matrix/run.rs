@@ -1,14 +1,12 @@
 //! Runs cases: load, death, restart, and what must be true then.
 use std::time::{Duration, Instant};
 
-use tests::{Books, Client, Load, Request, Server, Service, System, doctor, until};
+use tests::{Aftermath, Books, Client, Load, Server, Service, System, until};
 
 use crate::case::Case;
 use crate::report::{self, Outcome};
 
 const CLIENTS: usize = 10;
-/// Everything must be out of doubt so soon after everything is up again.
-const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 /// How soon a place must be passed under load.
 const DIES_WITHIN: Duration = Duration::from_secs(20);
 /// How long clients go on while the process is dead.
@@ -68,16 +66,10 @@ impl Run<'_> {
         dying.kill();
         dying.start_healthy().await;
         let up = Instant::now();
-        let mut requests = load.stop().await;
-        outcome.answers = first_answers(&requests);
-        self.client.settled(SETTLED_WITHIN.saturating_sub(up.elapsed())).await;
-        outcome.settled = up.elapsed();
-        Books::resolve(self.client, &mut requests).await;
-        self.client.settled(SETTLED_WITHIN).await;
-        outcome.violations.extend(books.check(self.system, self.client, requests).await);
-        let report = doctor::examine(self.system, &[]).await;
-        outcome.violations.extend(report.wrong().into_iter().map(|invariant| format!("{invariant:?}")));
-        outcome
+        let requests = load.stop().await;
+        let after = Aftermath::see(self.system, self.client, books, requests, up).await;
+        outcome.violations.extend(after.violations);
+        Outcome { answers: after.answers, settled: after.settled, ..outcome }
     }
 
     /// Starts a process that will die. It may do so before it is healthy.
@@ -121,12 +113,4 @@ impl Run<'_> {
         }
         load
     }
-}
-
-fn first_answers(requests: &[Request]) -> std::collections::BTreeMap<&'static str, usize> {
-    let mut kinds = std::collections::BTreeMap::new();
-    for (answer, _) in requests.iter().filter_map(|request| request.answers.first()) {
-        *kinds.entry(answer.kind()).or_default() += 1;
-    }
-    kinds
 }

@@ -1,0 +1,59 @@
+//! What must be true when a fault is over and everything is up again.
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::books::Books;
+use crate::client::Client;
+use crate::doctor;
+use crate::load::Request;
+use crate::system::System;
+
+/// Everything must be out of doubt so soon after everything is up again.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
+
+/// How a fault ended.
+#[derive(Debug, Default)]
+pub struct Aftermath {
+    /// Requests by their first answer.
+    pub answers: BTreeMap<&'static str, usize>,
+    /// The slowest first answer.
+    pub slowest: Duration,
+    /// From everything being up again to nothing being in doubt.
+    pub settled: Duration,
+    /// What is wrong.
+    pub violations: Vec<String>,
+}
+
+impl Aftermath {
+    /// Waits, from when everything was `up` again, until nothing is in doubt, which must be soon; has clients repeat what
+    /// they don't know the outcome of; then holds all answers against the databases, and runs the doctor.
+    pub async fn see(
+        system: &System,
+        client: &Client,
+        books: &mut Books,
+        mut requests: Vec<Request>,
+        up: Instant,
+    ) -> Self {
+        let answers = Books::kinds(&requests);
+        let slowest = requests.iter().map(Request::slowest).max().unwrap_or_default();
+        client.settled(SETTLED_WITHIN.saturating_sub(up.elapsed())).await;
+        let settled = up.elapsed();
+        Books::resolve(client, &mut requests).await;
+        client.settled(SETTLED_WITHIN).await;
+        let mut violations = books.check(system, client, requests).await;
+        let report = doctor::examine(system, &[]).await;
+        violations.extend(report.wrong().into_iter().map(|invariant| format!("{invariant:?}")));
+        Aftermath { answers, slowest, settled, violations }
+    }
+
+    /// Insists that nothing is wrong; says how it went.
+    pub fn is_sound(&self, fault: &str) {
+        let Aftermath { answers, slowest, settled, violations } = self;
+        println!(
+            "{fault}: {answers:?}, slowest answer {} ms, settled {} ms after it was over",
+            slowest.as_millis(),
+            settled.as_millis()
+        );
+        assert!(violations.is_empty(), "{fault}: {violations:#?}");
+    }
+}

@@ -1,0 +1,68 @@
+//! Coordinators that die or sleep while another one shares their database.
+use std::time::{Duration, Instant};
+
+use tests::{Load, Service, System, until};
+
+use crate::Scene;
+
+/// A lease (1 s by default) that runs out, the next look at abandoned records (500 ms), and the recovery itself.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_millis(2_500);
+
+/// Has orders stand half way at the first coordinator: one participant is frozen, so they are recorded, but not decided.
+async fn half_way(scene: &Scene, name: &str) -> Load {
+    let load = Load::start(&scene.clients[..1], 8, name);
+    until("some orders are answered", Duration::from_secs(20), async || load.answered() >= 10).await;
+    scene.system.server(Service::Order).pause();
+    let records = scene.system.pool(Service::Coordinator);
+    until("orders stand half way", Duration::from_secs(5), async || {
+        let staging = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM record WHERE state = 1");
+        staging.fetch_one(&records).await.unwrap() >= 6
+    })
+    .await;
+    load
+}
+
+#[tokio::test]
+async fn another_coordinator_finishes_what_a_dead_one_left() {
+    let mut scene = Scene::start(System::set_up().coordinators(2)).await;
+    let load = half_way(&scene, "left").await;
+    scene.system.coordinator(0).kill();
+    let died = Instant::now();
+    scene.system.server(Service::Order).resume();
+    load.wind_down();
+    let took = scene.clients[1].settled(Duration::from_secs(10)).await;
+    println!("the other coordinator finished everything {} ms after the death", died.elapsed().as_millis());
+    assert!(took < TAKEN_OVER_WITHIN, "{took:?}");
+    // The first one stays dead: clients that don't know ask the second.
+    scene.conclude("a coordinator died", load, Instant::now()).await;
+}
+
+#[tokio::test]
+async fn a_coordinator_that_slept_through_its_takeover_harms_nothing() {
+    let mut scene = Scene::start(System::set_up().coordinators(2)).await;
+    let load = half_way(&scene, "asleep").await;
+    let sleeper = scene.system.coordinator(0);
+    sleeper.pause();
+    scene.system.server(Service::Order).resume();
+    let took = scene.clients[1].settled(Duration::from_secs(10)).await;
+    println!("the other coordinator finished everything {} ms after the first fell asleep", took.as_millis());
+    // It wakes up with votes and decisions that it has not read yet, and with a lease that ran out.
+    sleeper.resume();
+    let woke = Instant::now();
+    load.wind_down();
+    scene.conclude("a coordinator slept", load, woke).await;
+}
+
+#[tokio::test]
+async fn requests_made_through_both_coordinators_while_one_dies_place_one_order_each() {
+    let mut scene = Scene::start(System::set_up().coordinators(2)).await;
+    for round in 0..3 {
+        let load = scene.load(&format!("both-{round}")).await;
+        scene.system.coordinator(0).kill();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        scene.system.coordinator(0).start_healthy().await;
+        let up = Instant::now();
+        let after = scene.conclude("a coordinator died and came back", load, up).await;
+        assert!(after.answers["confirmed"] > 0, "{:?}", after.answers);
+    }
+}
