@@ -17,10 +17,13 @@ use crate::answer::Answer;
 use crate::basket::{Basket, gbp};
 use crate::server::{Server, Service};
 use crate::system::System;
+use crate::until::until;
 
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Longer than any answer may take: whoever waits so long has found a defect.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// How soon a decision must have reached the participants.
+const APPLIED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Connections to all services; nothing is connected before it is needed. Clones share them.
 #[derive(Clone)]
@@ -101,11 +104,15 @@ impl Client {
         Ok(self.stock.clone().adjust_stock(timed(request)).await?.into_inner().item.expect("an item").on_hand)
     }
 
-    /// On hand and held of a SKU.
-    pub async fn on_hand_and_held(&self, sku: &str) -> (i64, i64) {
-        let request = GetStockRequest { sku: sku.to_owned() };
-        let item = self.stock.clone().get_stock(timed(request)).await.unwrap().into_inner().item.expect("an item");
-        (item.on_hand, item.held)
+    /// Waits until so many of a SKU are on hand and none is held, because commits and aborts follow the answer.
+    pub async fn stock_becomes(&self, sku: &str, on_hand: i64) {
+        let request = || GetStockRequest { sku: sku.to_owned() };
+        until(&format!("{on_hand} of {sku} on hand and none held"), APPLIED_WITHIN, async || {
+            let item =
+                self.stock.clone().get_stock(timed(request())).await.unwrap().into_inner().item.expect("an item");
+            (item.on_hand, item.held) == (on_hand, 0)
+        })
+        .await;
     }
 
     /// Opens an account with so many pence.
@@ -118,12 +125,15 @@ impl Client {
         self.accounts.clone().open_account(timed(request)).await.unwrap();
     }
 
-    /// Balance and held pence of an account.
-    pub async fn balance_and_held(&self, account: &str) -> (i64, i64) {
-        let request = GetAccountRequest { account: account.to_owned() };
-        let read = self.accounts.clone().get_account(timed(request)).await.unwrap().into_inner();
-        let account = read.account.expect("an account");
-        (account.balance.unwrap().to_minor().unwrap(), account.held.unwrap().to_minor().unwrap())
+    /// Waits until so many pence are in an account and none is held.
+    pub async fn balance_becomes(&self, account: &str, balance_minor: i64) {
+        let request = || GetAccountRequest { account: account.to_owned() };
+        until(&format!("{balance_minor} in {account} and nothing held"), APPLIED_WITHIN, async || {
+            let read = self.accounts.clone().get_account(timed(request())).await.unwrap().into_inner();
+            let account = read.account.expect("an account");
+            (account.balance, account.held) == (Some(gbp(balance_minor)), Some(gbp(0)))
+        })
+        .await;
     }
 }
 

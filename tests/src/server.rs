@@ -12,9 +12,12 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 use crate::programs::program;
+use crate::until::until;
 
 /// How long a start may take on a busy machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
+/// How long a stop in order may take: the services give what is under way some seconds.
+const STOPS_WITHIN: Duration = Duration::from_secs(15);
 
 /// The services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,12 +151,11 @@ impl Server {
     }
 
     /// Stops it in order, with SIGTERM.
-    pub fn stop(&self) {
-        let run = self.run();
-        let process = run.process.as_ref().expect("it runs");
-        process.signal(Signal::SIGTERM);
-        let ended = process.wait_within(Duration::from_secs(15));
-        assert!(ended.is_some_and(|status| status.success()), "{} did not stop in order: {ended:?}", self.name);
+    pub async fn stop(&self) {
+        self.signal(Signal::SIGTERM);
+        until(&format!("{} stops", self.name), STOPS_WITHIN, async || self.ended()).await;
+        let status = self.run().process.as_ref().and_then(Process::ended);
+        assert!(status.is_some_and(|status| status.success()), "{} did not stop in order: {status:?}", self.name);
     }
 
     /// Freezes it.

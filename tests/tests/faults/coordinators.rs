@@ -22,7 +22,7 @@ async fn half_way(scene: &Scene, name: &str) -> Load {
     load
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_coordinator_finishes_what_a_dead_one_left() {
     let mut scene = Scene::start(System::set_up().coordinators(2)).await;
     let load = half_way(&scene, "left").await;
@@ -37,7 +37,7 @@ async fn another_coordinator_finishes_what_a_dead_one_left() {
     scene.conclude("a coordinator died", load, Instant::now()).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_that_slept_through_its_takeover_harms_nothing() {
     let mut scene = Scene::start(System::set_up().coordinators(2)).await;
     let load = half_way(&scene, "asleep").await;
@@ -53,7 +53,7 @@ async fn a_coordinator_that_slept_through_its_takeover_harms_nothing() {
     scene.conclude("a coordinator slept", load, woke).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_made_through_both_coordinators_while_one_dies_place_one_order_each() {
     let mut scene = Scene::start(System::set_up().coordinators(2)).await;
     for round in 0..3 {
