@@ -63,6 +63,8 @@ async fn an_order_is_refused_whole_when_one_line_is_short() {
     let Answer::Refused { order_id: refused, .. } = &answer else { panic!("{answer:?}") };
     let order = client.order(refused).await.unwrap();
     assert_eq!((order.state(), order.reason.as_str()), (OrderState::Refused, "INSUFFICIENT_FUNDS"));
+    // The answer does not wait for what it gives back.
+    client.stock_becomes("cup", 5).await;
     let answer = client.place("ben-5", &Basket::of("nobody").line("cup", 1, 300)).await;
     assert_eq!(reason(&answer), "UNKNOWN_ACCOUNT");
     client.stock_becomes("cup", 5).await;
