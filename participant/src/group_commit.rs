@@ -55,6 +55,11 @@ pub trait Work: Send + Sync + 'static {
     fn doubt(&self, entry: &Self::Entry, cause: &str) -> Self::Reply;
 }
 
+/// Settings of a writer's session. Several processes may write to one database, and one that freezes in mid-batch holds
+/// its locks: the server ends its transaction soon, so that whoever takes over can write, and tells it when it goes on.
+/// Nobody waits for locks much longer than that, because a batch that waits keeps all that queue behind it.
+const SESSION: [(&str, &str); 2] = [("idle_in_transaction_session_timeout", "2s"), ("lock_timeout", "1s")];
+
 /// Tuning of a writer.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -105,6 +110,7 @@ impl<W: Work> GroupCommit<W> {
     /// Starts the writer task.
     pub fn start(work: Arc<W>, connect: PgConnectOptions, options: Options) -> Self {
         let (queue, items) = mpsc::channel(options.queue);
+        let connect = connect.options(SESSION);
         tokio::spawn(Writer { work, connect, options, items, connection: None }.write());
         GroupCommit { queue }
     }

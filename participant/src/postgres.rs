@@ -29,7 +29,9 @@ const CONFLICT: &str = "another writer was faster";
 pub fn classify(error: &sqlx::Error) -> Failure {
     match error {
         sqlx::Error::Database(database) => match database.code().as_deref() {
-            // Class 08: connection; 57P0x: the server is shutting down, crashed, or is not up yet; 53: out of resources.
+            // Class 08: connection; 57P0x: the server is shutting down, crashed, or is not up yet; 53: out of resources;
+            // 25P03: the session was ended because its transaction stood idle for too long.
+            Some("25P03") => Failure::Lost,
             Some(code) if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") => Failure::Lost,
             Some("40001" | "40P01" | "55P03") => Failure::Retry,
             _ => Failure::Refused,

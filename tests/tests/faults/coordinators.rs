@@ -1,7 +1,7 @@
 //! Coordinators that die or sleep while another one shares their database.
 use std::time::{Duration, Instant};
 
-use tests::{Load, Service, System, until};
+use tests::{Aftermath, Books, Load, Request, Service, System, until};
 
 use crate::Scene;
 
@@ -51,6 +51,50 @@ async fn a_coordinator_that_slept_through_its_takeover_harms_nothing() {
     let woke = Instant::now();
     load.wind_down();
     scene.conclude("a coordinator slept", load, woke).await;
+}
+
+/// The server ends the sleeper's transaction 2 s after it fell asleep; the takeover comes on top.
+const WRITABLE_AGAIN_WITHIN: Duration = Duration::from_millis(6_000);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_falls_asleep_in_mid_batch_keeps_its_locks_from_nobody_for_long() {
+    let mut scene = Scene::start(System::set_up().coordinators(2)).await;
+    let load = Load::start(&scene.clients[..1], 8, "mid-batch");
+    let (sleeper, records) = (scene.system.coordinator(0), scene.system.pool(Service::Coordinator));
+    until("the first coordinator sleeps within a batch of records", Duration::from_secs(20), async || {
+        sleeper.pause();
+        let locked = sqlx::query_scalar::<_, bool>(
+            "SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid)
+             WHERE state = 'idle in transaction' AND application_name = 'coordinator-1'
+               AND relation = 'record'::regclass AND mode = 'RowExclusiveLock'",
+        );
+        let locked = locked.fetch_one(&records).await.unwrap();
+        if !locked {
+            sleeper.resume();
+        }
+        locked
+    })
+    .await;
+    let asleep = Instant::now();
+    let took = scene.clients[1].settled(Duration::from_secs(20)).await;
+    println!(
+        "the other coordinator finished everything {} ms after the first fell asleep in a batch",
+        took.as_millis()
+    );
+    assert!(took < WRITABLE_AGAIN_WITHIN, "{took:?}");
+    let answer = scene.clients[1].place("mid-batch-other", &Books::basket(0, 1)).await;
+    assert!(answer.confirmed().is_some(), "{answer:?} {} ms after", asleep.elapsed().as_millis());
+    sleeper.resume();
+    let woke = Instant::now();
+    let mut requests = load.stop().await;
+    requests.push(Request {
+        request_id: "mid-batch-other".to_owned(),
+        basket: Books::basket(0, 1),
+        answers: vec![(answer, Duration::ZERO)],
+    });
+    let client = &scene.clients[1];
+    let after = Aftermath::see(&scene.system, client, &mut scene.books, requests, woke).await;
+    after.is_sound("a coordinator slept in mid-batch");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
