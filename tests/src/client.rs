@@ -127,8 +127,13 @@ impl Client {
 
     /// Waits until so many pence are in an account and none is held.
     pub async fn balance_becomes(&self, account: &str, balance_minor: i64) {
+        self.balance_becomes_within(account, balance_minor, APPLIED_WITHIN).await;
+    }
+
+    /// The same, where it may take longer.
+    pub async fn balance_becomes_within(&self, account: &str, balance_minor: i64, within: Duration) {
         let request = || GetAccountRequest { account: account.to_owned() };
-        until(&format!("{balance_minor} in {account} and nothing held"), APPLIED_WITHIN, async || {
+        until(&format!("{balance_minor} in {account} and nothing held"), within, async || {
             let read = self.accounts.clone().get_account(timed(request())).await.unwrap().into_inner();
             let account = read.account.expect("an account");
             (account.balance, account.held) == (Some(gbp(balance_minor)), Some(gbp(0)))

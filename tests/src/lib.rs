@@ -21,7 +21,7 @@ pub use aftermath::Aftermath;
 pub use answer::{Answer, error_info};
 pub use basket::{Basket, gbp};
 pub use books::Books;
-pub use client::Client;
+pub use client::{Client, timed};
 pub use load::{Load, Request};
 pub use programs::program;
 pub use server::{Server, Service};
