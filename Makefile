@@ -6,7 +6,7 @@ CARGO ?= cargo
 VERIFY ?= --attempts 2 --participants 1 --threads 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint chaos verify bench clean-demo
+.PHONY: help setup setup-lint build demo test lint chaos verify bench clean-demo
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,8 +23,10 @@ demo: build ## See orders stay whole while a service is killed: starts, replays,
 test: build ## Run all tests, on real processes and real Postgres
 	$(CARGO) test --workspace --locked
 
-lint: ## Check format, clippy, protos, licences, dependencies and scripts
+setup-lint: ## Install what `make lint` needs besides (shellcheck, Python's venv; buf and cargo-deny under target/)
 	@scripts/setup.sh --lint
+
+lint: setup-lint ## Check format, clippy, protos, licences, dependencies and scripts
 	@scripts/lint.sh
 
 chaos: build ## Kill a process at every crash point there is, under load

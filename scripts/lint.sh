@@ -11,6 +11,7 @@ cargo clippy --version >/dev/null 2>&1 || { echo "lint: add it with: rustup comp
 step cargo fmt --all --check
 step shellcheck scripts/*.sh .ci/run
 step "$tools/buf" lint proto
+# Packages in two versions are no error; `target/lint-tools/bin/cargo-deny check bans` lists them.
 step "$tools/cargo-deny" --log-level error check --hide-inclusion-graph bans licenses sources
 # The advisories' database comes from outside the package registries: no reason to fail where it cannot be had.
 if timeout 120 "$tools/cargo-deny" --log-level off fetch db; then
