@@ -61,14 +61,17 @@ impl Watch {
 
 impl Group {
     fn used(&self, all: &[Stat]) -> Option<Used> {
-        let own = Stat::read(self.pid)?;
+        Some(self.sum(Stat::read(self.pid)?, all))
+    }
+
+    fn sum(&self, own: Stat, all: &[Stat]) -> Used {
         let mut cpu_ticks = own.own_ticks;
         if self.with_children {
             // Those that ended are counted in their parent; those that live are not yet.
             let living = all.iter().filter(|one| one.parent == self.pid);
             cpu_ticks += own.ended_children_ticks + living.map(|one| one.own_ticks).sum::<u64>();
         }
-        Some(Used { start_ticks: own.start_ticks, cpu_ticks })
+        Used { start_ticks: own.start_ticks, cpu_ticks }
     }
 }
 
@@ -143,7 +146,8 @@ fn busy_ticks(stat: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
 
     use super::*;
 
@@ -179,19 +183,29 @@ mod tests {
     }
 
     #[test]
-    fn what_this_process_and_its_children_use_is_seen() {
-        let watch = Watch(vec![Group { name: "me".to_owned(), pid: std::process::id(), with_children: true }]);
+    fn a_servers_children_belong_to_it_dead_or_alive() {
+        let stat = |parent, own_ticks| Stat { parent, own_ticks, ended_children_ticks: 1_000, start_ticks: 1 };
+        let all = [stat(1, 10_000), stat(7, 100), stat(7, 200), stat(8, 50_000)];
+        let group = |with_children| Group { name: "db".to_owned(), pid: 7, with_children };
+        assert_eq!(group(true).sum(stat(1, 10), &all).cpu_ticks, 10 + 1_000 + 100 + 200);
+        assert_eq!(group(false).sum(stat(1, 10), &all).cpu_ticks, 10);
+    }
+
+    #[test]
+    fn what_a_process_uses_is_seen() {
+        let spin = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo done; read wait";
+        let mut command = std::process::Command::new("sh");
+        let mut shell = command.args(["-c", spin]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let watch = Watch(vec![Group { name: "sh".to_owned(), pid: shell.id(), with_children: false }]);
         let before = watch.look();
-        // The shell is waited for, so what it used is counted although it is gone.
-        let spin = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
-        assert!(std::process::Command::new("sh").args(["-c", spin]).status().unwrap().success());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let usage = watch.look().since(&before);
-            if usage.groups[0].1.unwrap() >= 0.02 && usage.machine_seconds.unwrap() > 0.0 {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{usage:?}");
-        }
+        let mut said = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let usage = watch.look().since(&before);
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        assert_eq!(said, "done\n");
+        let (used, machine) = (usage.groups[0].1.unwrap(), usage.machine_seconds.unwrap());
+        assert!(used >= 0.02 && machine > 0.0, "{usage:?}");
+        assert_eq!(watch.look().since(&before).groups[0].1, None, "it is gone");
     }
 }
