@@ -100,7 +100,10 @@ impl Run<'_> {
         frozen.pause();
         let records = self.system.pool(Service::Coordinator);
         until("most orders are half way", Duration::from_secs(5), async || {
-            let staging = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM record WHERE state = 1");
+            // Not those of this moment: they may be decided already.
+            let staging = sqlx::query_scalar::<_, i64>(
+                "SELECT count(*) FROM record WHERE state = 1 AND create_time < now() - interval '200 milliseconds'",
+            );
             staging.fetch_one(&records).await.unwrap() >= 8
         })
         .await;
