@@ -69,6 +69,7 @@ pub async fn serve(address: SocketAddr, routes: Routes, services: &[&str]) -> Re
     let server = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .layer(tower::util::MapResponseLayer::new(crate::explained::explain))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stopped);
     let overdue = async {

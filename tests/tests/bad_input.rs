@@ -7,7 +7,11 @@ use proto::assent::transaction::v1::{
 };
 use proto::google::r#type::Money;
 use tests::{Answer, Basket, Client, doctor, error_info, gbp, shared, timed};
-use tonic::{Code, Status};
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
 
 /// A client whose account and stock must stay as they are.
 async fn shop(client: &Client, account: &str) -> Client {
@@ -224,9 +228,29 @@ async fn a_message_larger_than_any_order_is_refused_and_the_connection_lives() {
     let lines = vec![line(&"x".repeat(20 * 1024 * 1024), 1, Some(gbp(1)))];
     let request = PlaceOrderRequest { lines, ..Basket::of("large").request("large-1") };
     let status = client.orders.clone().place_order(timed(request)).await.unwrap_err();
-    assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument), "{status:?}");
+    is_told("a message of 20 MiB", &status, Code::OutOfRange, "OUT_OF_RANGE");
     let answer = client.place("large-2", &Basket::of("large").line("large", 1, 100)).await;
     assert!(answer.confirmed().is_some(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_method_that_does_not_exist_and_a_message_that_is_none_are_explained_as_well() {
+    let system = shared().await;
+    for server in system.servers() {
+        // OrderStoreService is the order service's own: the coordinator has no such thing, and the others neither.
+        let channel = Endpoint::from_shared(server.address()).unwrap().connect().await.unwrap();
+        let call = async |path: &'static str, garbage: Vec<u8>| {
+            let mut grpc = Grpc::new(channel.clone());
+            grpc.ready().await.unwrap();
+            let codec = ProstCodec::<Vec<u8>, ()>::default();
+            grpc.unary(Request::new(garbage), PathAndQuery::from_static(path), codec).await.unwrap_err()
+        };
+        let status = call("/assent.nothing.v1.NothingService/Do", Vec::new()).await;
+        is_told("an unknown method", &status, Code::Unimplemented, "UNIMPLEMENTED");
+        // A field of bytes where the health service's message has a string that is no UTF-8.
+        let status = call("/grpc.health.v1.Health/Check", vec![0xff, 0xfe]).await;
+        is_told("garbage", &status, Code::Internal, "INTERNAL");
+    }
 }
 
 #[tokio::test]
