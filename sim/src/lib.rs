@@ -8,6 +8,7 @@
 //!
 //! The services drive the same machines. What differs here is only that transport and storage are as hostile as their
 //! contracts allow, and that clocks may say anything at any time: they decide when, never what.
+pub mod cluster;
 pub mod config;
 pub mod invariants;
 pub mod model;
