@@ -26,7 +26,8 @@ RUN find . -name '*.rs' -exec touch {} + && \
     mkdir /out && cd /target/release && cp coordinator inventory-svc order-svc payment-svc assent /out/
 
 FROM debian:bookworm-slim
-RUN useradd --system --no-create-home --shell /usr/sbin/nologin --uid 10001 assent
+RUN groupadd --gid 10001 assent && \
+    useradd --no-create-home --shell /usr/sbin/nologin --uid 10001 --gid assent assent
 COPY --from=build /out/ /usr/local/bin/
 USER assent
 CMD ["assent", "--help"]

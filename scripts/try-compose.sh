@@ -29,8 +29,8 @@ export ASSENT_COORDINATOR=http://127.0.0.1:$base ASSENT_INVENTORY=http://127.0.0
 export ASSENT_ORDER=http://127.0.0.1:$((base + 2)) ASSENT_PAYMENT=http://127.0.0.1:$((base + 3))
 services=(coordinator inventory-svc order-svc payment-svc coordinator-db inventory-db order-db payment-db)
 
-compose() { docker-compose "$@" 2>> "$work/compose.log"; }
-command -v docker-compose > /dev/null || compose() { docker compose "$@" 2>> "$work/compose.log"; }
+if docker compose version > /dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi
+compose() { "${compose[@]}" "$@" 2>> "$work/compose.log"; }
 container() { docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \
     --filter "label=com.docker.compose.service=$1"; }
 assent() { "$work/assent" "$@"; }
@@ -51,7 +51,7 @@ finish() {
 trap finish EXIT
 
 begun=$(date +%s%3N)
-since() { printf '%d.%01d s' $((($(date +%s%3N) - $1) / 1000)) $((($(date +%s%3N) - $1) / 100 % 10)); }
+since() { local ms=$(($(date +%s%3N) - $1)) && printf '%d.%d s' $((ms / 1000)) $((ms / 100 % 10)); }
 say() { printf '[%8s] %s\n' "$(since "$begun")" "$*"; }
 
 # Waits until "$@" succeeds, at most $1 seconds.
