@@ -5,7 +5,6 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::programs::program;
-use crate::server::Service;
 use crate::system::System;
 
 /// What the doctor found.
@@ -61,7 +60,7 @@ pub async fn examine(system: &System, arguments: &[&str]) -> Report {
     let output = Command::new(program("assent"))
         .args(["doctor", "--output", "json"])
         .args(arguments)
-        .envs(addresses(system))
+        .envs(system.environment())
         .stdin(Stdio::null())
         .output()
         .await
@@ -79,12 +78,4 @@ pub async fn all_holds(system: &System) -> Report {
     assert!(report.healthy && report.exit == 0, "{:#?}\n{}", report.wrong(), report.said);
     assert_eq!(report.invariants.len(), 10);
     report
-}
-
-/// The environment in which `assent` finds the system, by a coordinator that runs.
-pub fn addresses(system: &System) -> Vec<(String, String)> {
-    let variable = |service: Service| format!("ASSENT_{}", service.name().to_uppercase());
-    let running = system.coordinators().find(|coordinator| !coordinator.ended()).expect("a coordinator that runs");
-    let participants = Service::PARTICIPANTS.map(|service| (variable(service), system.server(service).address()));
-    participants.into_iter().chain([(variable(Service::Coordinator), running.address())]).collect()
 }

@@ -16,6 +16,8 @@ pub struct System {
     servers: Vec<Server>,
     databases: Vec<(Service, Postgres)>,
     _folder: TempDir,
+    /// How far the watermarks stay behind the clock, where that is not the services' own setting.
+    watermark_lag_ms: Option<u64>,
 }
 
 /// How a system is to be.
@@ -23,6 +25,7 @@ pub struct System {
 pub struct SetUp {
     coordinators: usize,
     settings: Vec<(Service, String, String)>,
+    watermark_lag_ms: Option<u64>,
 }
 
 impl SetUp {
@@ -36,6 +39,16 @@ impl SetUp {
     pub fn set(mut self, service: Service, variable: &str, value: impl ToString) -> Self {
         self.settings.push((service, variable.to_owned(), value.to_string()));
         self
+    }
+
+    /// Everything older than this may be collected, which is looked for all the time.
+    pub fn collected_after_ms(self, watermark_lag_ms: u64) -> Self {
+        let collecting = |set_up: SetUp, service| {
+            let set_up = set_up.set(service, "ASSENT_COLLECT_INTERVAL_MS", 20);
+            set_up.set(service, "ASSENT_WATERMARK_LAG_MS", watermark_lag_ms)
+        };
+        let set_up = Service::ALL.into_iter().fold(self, collecting);
+        SetUp { watermark_lag_ms: Some(watermark_lag_ms), ..set_up }
     }
 
     /// Starts it; returns when everything is healthy.
@@ -68,7 +81,7 @@ impl SetUp {
         let numbered = coordinators.into_iter().zip(1..);
         servers
             .extend(numbered.map(|(port, number)| server(Service::Coordinator, format!("coordinator-{number}"), port)));
-        let system = System { servers, databases, _folder: folder };
+        let system = System { servers, databases, _folder: folder, watermark_lag_ms: self.watermark_lag_ms };
         system.servers.iter().for_each(Server::start);
         for server in &system.servers {
             server.healthy().await;
@@ -92,7 +105,7 @@ impl System {
 
     /// A system that is to be different.
     pub fn set_up() -> SetUp {
-        SetUp { coordinators: 1, settings: Vec::new() }
+        SetUp { coordinators: 1, settings: Vec::new(), watermark_lag_ms: None }
     }
 
     /// A service's server; the first coordinator.
@@ -134,6 +147,15 @@ impl System {
     /// A client of one of the coordinators.
     pub fn client_of(&self, coordinator: usize) -> Client {
         Client::new(self, self.coordinator(coordinator))
+    }
+
+    /// The environment in which `assent` finds the system, by a coordinator that runs.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let variable = |service: Service| format!("ASSENT_{}", service.name().to_uppercase());
+        let running = self.coordinators().find(|coordinator| !coordinator.ended()).expect("a coordinator that runs");
+        let participants = Service::PARTICIPANTS.map(|service| (variable(service), self.server(service).address()));
+        let lag = self.watermark_lag_ms.map(|lag_ms| ("ASSENT_WATERMARK_LAG_MS".to_owned(), lag_ms.to_string()));
+        participants.into_iter().chain([(variable(Service::Coordinator), running.address())]).chain(lag).collect()
     }
 
     /// The ends of all logs.
