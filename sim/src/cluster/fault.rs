@@ -20,6 +20,8 @@ pub struct Nemesis {
 pub enum Mend {
     /// A process is started again.
     Start(usize),
+    /// No end but a beginning: a database dies.
+    DatabaseDies(usize),
     /// A database comes back.
     Database(usize),
     /// A way of the network is open again.
@@ -44,7 +46,10 @@ impl World {
                 let place = COORDINATORS + self.rng.place(PARTICIPANTS);
                 self.crash_process(place);
             }
-            Fault::CrashDatabase => self.crash_database(),
+            Fault::CrashDatabase => {
+                let place = self.rng.place(self.disks.len());
+                self.crash_database(place);
+            }
             Fault::Pause => self.pause(),
             Fault::Partition => self.partition(),
             Fault::ClockJump if self.plan.skew_ms > 0 => {
@@ -67,8 +72,8 @@ impl World {
         }
     }
 
-    fn crash_process(&mut self, place: usize) {
-        if self.processes[place].up {
+    pub(super) fn crash_process(&mut self, place: usize) {
+        if self.processes[place].up && !self.network.perfect {
             self.kill_process(place);
             let pause_ms = self.rng.pick(&[20, 200, 1_500, 3_000]);
             let pause_ms = self.rng.between(1, pause_ms);
@@ -76,9 +81,8 @@ impl World {
         }
     }
 
-    fn crash_database(&mut self) {
-        let place = self.rng.place(self.disks.len());
-        if self.disks[place].down {
+    pub(super) fn crash_database(&mut self, place: usize) {
+        if self.disks[place].down || self.network.perfect {
             return;
         }
         self.disks[place].down = true;
@@ -150,6 +154,7 @@ impl World {
         match mend {
             Mend::Start(place) if !self.processes[place].up => self.start_process(place),
             Mend::Start(_) => {}
+            Mend::DatabaseDies(place) => self.crash_database(place),
             Mend::Database(place) => self.disks[place].down = false,
             Mend::Way(from, to) => self.network.cut[from][to] = false,
             Mend::WayToDatabase(place) => self.network.cut_from_database[place] = false,

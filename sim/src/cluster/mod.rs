@@ -191,7 +191,7 @@ impl World {
             Event::Arrive { to: Node::Clients, message } => self.client_receives(*message),
             Event::Arrive { to, message } => match self.processes[to.place()].awake_at(self.now_us) {
                 None => self.refused(to, *message),
-                Some(at_us) if at_us > self.now_us => self.schedule.at(at_us, Event::Arrive { to, message }),
+                Some(at_us) if at_us > self.now_us => self.postpone(at_us, Event::Arrive { to, message }),
                 Some(_) => self.receives(to, *message),
             },
             Event::Wake { process, incarnation, wake } => {
@@ -240,11 +240,17 @@ impl World {
         match of.awake_at(self.now_us) {
             None => None,
             Some(at_us) if at_us > self.now_us => {
-                self.schedule.at(at_us, again(what));
+                self.postpone(at_us, again(what));
                 None
             }
             Some(_) => Some(what),
         }
+    }
+
+    /// What a process that stands still finds when it goes on, it finds all at once, and takes it in any order.
+    fn postpone(&mut self, at_us: u64, event: Event) {
+        let jitter_us = self.rng.below(1_000);
+        self.schedule.at(at_us + jitter_us, event);
     }
 
     fn after_us(&mut self, delay_us: u64, event: Event) {

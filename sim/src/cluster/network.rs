@@ -31,7 +31,8 @@ impl World {
             }
             if self.rng.chance(self.plan.twice) {
                 self.count(Counted::MessageTwice);
-                let delay_us = self.delay_us() + self.rng.below(50_000);
+                let most_us = if self.rng.coin() { 50_000 } else { self.plan.late_ms * 1_000 };
+                let delay_us = self.delay_us() + self.rng.below(most_us);
                 note!(self, "{from} -> {to}: DOUBLED {message:?}");
                 self.after_us(delay_us, Event::Arrive { to, message: Box::new(message.clone()) });
             }

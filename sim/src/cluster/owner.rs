@@ -263,6 +263,9 @@ impl World {
             self.violated(invariant, detail);
         }
         self.send(Node::Coordinator(c), Node::Clients, Message::Placed { job, call, answer: Some(told) });
+        if self.rng.chance(self.plan.dies_after_answer) {
+            self.crash_process(c);
+        }
     }
 
     fn finish(&mut self, c: usize, tx: Tx, decision: Option<Decision>) {

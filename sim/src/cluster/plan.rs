@@ -87,6 +87,12 @@ pub struct Plan {
     pub delay_us: u64,
     /// Batches whose connection is lost in COMMIT, in ten thousand.
     pub lost_commit: u64,
+    /// Coordinators that die the moment they have answered a client, in ten thousand.
+    pub dies_after_answer: u64,
+    /// Processes that die the moment their batch is written, before they know it.
+    pub dies_after_batch: u64,
+    /// Databases that die soon after a lazy commit.
+    pub dies_after_lazy: u64,
     /// After how long a lazy write is on disk by itself.
     pub flush_ms: u64,
     /// How far clocks may be off.
@@ -130,6 +136,9 @@ impl Plan {
             late_ms: rng.pick(&[500, 2_000, 8_000]),
             delay_us: rng.pick(&[500, 2_000, 10_000, 50_000]),
             lost_commit: if quiet { 0 } else { perhaps(rng, 5_000, 1_000) },
+            dies_after_answer: if quiet { 0 } else { perhaps(rng, 3_000, 1_000) },
+            dies_after_batch: if quiet { 0 } else { perhaps(rng, 3_000, 300) },
+            dies_after_lazy: if quiet { 0 } else { perhaps(rng, 3_000, 1_000) },
             flush_ms: rng.pick(&[600, 600, 60_000]),
             skew_ms: if skews { rng.pick(&[50, 500, 3_000, 10_000]) } else { 0 },
             both: perhaps(rng, 7_000, 5_000),

@@ -1,5 +1,6 @@
 //! Group commit: each process has one writer with at most one batch in flight, as in `participant::group_commit`. A
 //! connection lost in COMMIT leaves the outcome unknown; the batch is then run again on a new connection.
+use super::fault::Mend;
 use super::message::{Entry, Node, Reply, Tx};
 use super::plan::COORDINATORS;
 use super::process::Wake;
@@ -186,6 +187,13 @@ impl World {
         );
         if lazy {
             self.count(Counted::LazyBatch);
+            if self.rng.chance(self.plan.dies_after_lazy) {
+                let delay_us = self.rng.below(20_000);
+                self.after_us(delay_us, Event::Mend(Mend::DatabaseDies(disk_of(process))));
+            }
+        }
+        if self.rng.chance(self.plan.dies_after_batch) {
+            self.crash_process(process);
         }
         if !alive {
             return self.count(Counted::DeadWrote);
