@@ -99,6 +99,14 @@ impl FromStr for Line {
     }
 }
 
+impl Line {
+    /// The line on the wire, its price in this currency.
+    pub fn into_wire(self, currency_code: &str) -> wire::OrderLine {
+        let unit_price = Some(self.unit_price.to_wire(currency_code));
+        wire::OrderLine { sku: self.sku, quantity: self.quantity, unit_price }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct OrderView {
     order_id: String,
@@ -194,11 +202,7 @@ impl Order {
 impl Place {
     async fn run(self, services: &Services, output: Output) -> Result<(), Failure> {
         let request_id = self.request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-        let lines = self.lines.into_iter().map(|line| wire::OrderLine {
-            unit_price: Some(line.unit_price.to_wire(&self.currency)),
-            sku: line.sku,
-            quantity: line.quantity,
-        });
+        let lines = self.lines.into_iter().map(|line| line.into_wire(&self.currency));
         let message = wire::PlaceOrderRequest {
             request_id: request_id.clone(),
             account: self.account,

@@ -1,19 +1,5 @@
-//! The inventory service: stock with holds, as a participant of orders.
-mod config;
-mod domain;
-mod grpc;
-mod resource;
-mod store;
-#[cfg(test)]
-mod tests;
-
+//! The process of the inventory service.
 use std::process::ExitCode;
-
-use clap::Parser;
-use participant::crash_point;
-
-use crate::config::Args;
-use crate::resource::Inventory;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,18 +7,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 // One thread: the work is moving messages between queues, and a second thread costs more than it brings.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("--list-crash-points") {
-        crash_point::SHARED.iter().chain(crash_point::PARTICIPANT).for_each(|name| println!("{name}"));
-        return ExitCode::SUCCESS;
-    }
-    let Args { listen, participant, .. } = Args::parse();
-    let ended =
-        participant::run(listen, participant, Inventory, store::migrator(), grpc::add_services, grpc::SERVICES).await;
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("inventory-svc: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    inventory_svc::run().await
 }

@@ -25,6 +25,17 @@ pub struct Context<R> {
     pub pool: PgPool,
 }
 
+/// ParticipantService of a service, on its log and its log's writer.
+pub(crate) fn participant_service<R: Resource>(
+    resource: Arc<R>,
+    writer: GroupCommit<LogWork<R>>,
+    log: Log,
+) -> ParticipantServiceServer<grpc::Participant<R>> {
+    ParticipantServiceServer::new(grpc::Participant::new(resource, writer, log))
+        .max_decoding_message_size(server::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(server::MAX_MESSAGE_BYTES)
+}
+
 /// Runs a participant until it is told to stop: migrates its database, then serves ParticipantService, what
 /// `own_services` adds, health and reflection, and sweeps and collects in the background.
 ///
@@ -51,9 +62,7 @@ pub async fn run<R: Resource>(
     let writer = GroupCommit::start(work, postgres::connect_options(&url, name)?, Options::default());
     tokio::spawn(Sweeper::new(&args, log.clone(), writer.clone())?.sweep());
     tokio::spawn(collector::collect(args, log.clone(), pool.clone()));
-    let participant = ParticipantServiceServer::new(grpc::Participant::new(resource.clone(), writer, log))
-        .max_decoding_message_size(server::MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(server::MAX_MESSAGE_BYTES);
+    let participant = participant_service(resource.clone(), writer, log);
     let routes = own_services(&Context { resource, pool }, Routes::new(participant));
     let names: Vec<&str> = own_names.iter().copied().chain([grpc::SERVICE]).collect();
     Ok(server::serve(listen, routes, &names).await?)

@@ -68,7 +68,8 @@ impl Plan {
         })
     }
 
-    fn of_content(content: &[u8]) -> Result<Self, String> {
+    /// Reads a file's content, or says why it is none of this format.
+    pub fn of_content(content: &[u8]) -> Result<Self, String> {
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(content);
         let columns = Columns::find(reader.byte_headers().map_err(|error| error.to_string())?)?;
         let digest = Sha256::digest(content);

@@ -17,9 +17,11 @@ use crate::failure::{Call, Exit, Failure};
 use crate::money::Decimal;
 use crate::output::Output;
 use attempts::NewestBefore;
-use invoices::{CURRENCY, Plan};
+use invoices::CURRENCY;
 use setup::Setup;
 use summary::{Summary, Tally};
+
+pub use invoices::Plan;
 
 /// Place the orders of a file in the Online Retail format, one invoice an order; run again, it places nothing twice
 #[derive(Debug, clap::Args)]

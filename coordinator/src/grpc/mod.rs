@@ -15,6 +15,8 @@ use tonic::service::Routes;
 
 use crate::coordinator::Coordinator;
 
+pub use wire::lines as read_lines;
+
 /// Full names of the services, for health.
 pub const SERVICES: &[&str] = &["assent.order.v1.OrderService", "assent.transaction.v1.CoordinatorService"];
 

@@ -1,6 +1,6 @@
 //! The order service's database: all its SQL.
 pub mod audit;
-mod lines;
+pub mod lines;
 pub mod placing;
 pub mod reads;
 

@@ -1,0 +1,36 @@
+//! The inventory service: stock with holds, as a participant of orders.
+mod config;
+mod domain;
+mod grpc;
+mod resource;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use participant::crash_point;
+
+use crate::config::Args;
+
+pub use grpc::add_services;
+pub use resource::Inventory;
+
+/// Runs the service by the command line of its process, until it is told to stop.
+pub async fn run() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("--list-crash-points") {
+        crash_point::SHARED.iter().chain(crash_point::PARTICIPANT).for_each(|name| println!("{name}"));
+        return ExitCode::SUCCESS;
+    }
+    let Args { listen, participant, .. } = Args::parse();
+    let ended =
+        participant::run(listen, participant, Inventory, store::migrator(), grpc::add_services, grpc::SERVICES).await;
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("inventory-svc: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

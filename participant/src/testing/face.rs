@@ -1,0 +1,37 @@
+//! ParticipantService as a service serves it, but cut off: its writer has stopped and its database is closed. What is
+//! valid is answered with UNAVAILABLE, and what is not with what is wrong about it, so fuzzers can call it as fast as
+//! they like.
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::runtime::Runtime;
+use tonic::service::Routes;
+
+use crate::Resource;
+use crate::group_commit::{GroupCommit, Options};
+use crate::log::{Log, LogWork};
+use crate::run::{Context, participant_service};
+
+/// A pool that answers every use at once with an error.
+pub fn closed_pool() -> PgPool {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let pool = PgPool::connect_lazy_with(PgConnectOptions::new());
+        pool.close().await;
+        pool
+    })
+}
+
+/// The routes of a participant that is cut off.
+pub fn face<R: Resource>(resource: R, own_services: impl FnOnce(&Context<R>, Routes) -> Routes) -> Routes {
+    let (resource, pool) = (Arc::new(resource), closed_pool());
+    // Its task ends with this runtime, and then it takes nothing any more.
+    let runtime = Runtime::new().unwrap();
+    let writer = runtime.block_on(async {
+        GroupCommit::start(Arc::new(LogWork::new(resource.clone())), PgConnectOptions::new(), Options::default())
+    });
+    drop(runtime);
+    let participant = participant_service(resource.clone(), writer, Log::new(pool.clone()));
+    own_services(&Context { resource, pool }, Routes::new(participant))
+}
