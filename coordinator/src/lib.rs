@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 pub use config::Args;
 pub use coordinator::Coordinator;
-pub use domain::Order;
+pub use domain::{Line as OrderLine, Order};
 pub use grpc::{read_lines, routes};
 pub use participants::{Participants, branches};
 pub use store::Store;

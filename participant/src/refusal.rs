@@ -24,6 +24,16 @@ impl Refusal {
         Refusal { reason: reason.into(), message: message.into(), metadata: BTreeMap::new() }
     }
 
+    /// One that another process gives: Postgres takes no NUL in a text, and nobody reads a novel.
+    pub fn from_outside(reason: String, message: String, metadata: impl IntoIterator<Item = (String, String)>) -> Self {
+        let storable = |text: String| text.replace('\0', "").chars().take(1_000).collect::<String>();
+        Refusal {
+            reason: storable(reason),
+            message: storable(message),
+            metadata: metadata.into_iter().take(50).map(|(key, value)| (storable(key), storable(value))).collect(),
+        }
+    }
+
     /// Adds a detail.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {

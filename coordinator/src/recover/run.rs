@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
-use participant::{Refusal, TransactionRef, crash_point};
+use participant::{Refusal, TransactionRef, crash_point, names};
 use protocol::record::Abort;
 use protocol::recovery::{Command, Event, Outcome, Recovery};
 use protocol::{Decision, Vote};
@@ -186,7 +186,7 @@ impl Run<'_> {
             transaction_id: self.transaction.transaction_id,
             owner_id: self.coordinator.owner_id.clone(),
             deadline_unix_ms: self.transaction.deadline_unix_ms,
-            participants: self.names.join(","),
+            participants: names::join(&self.names),
             ..NewRecord::default()
         };
         if let Some(record) = &self.record {

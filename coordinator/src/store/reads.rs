@@ -1,6 +1,6 @@
 //! Reads of records.
 use chrono::{DateTime, Utc};
-use participant::Refusal;
+use participant::{Refusal, names};
 use protocol::record::RecordState;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
@@ -34,7 +34,7 @@ impl FromRow<'_, PgRow> for Record {
             holds_request: row.try_get("holds_request")?,
             owner_id: row.try_get("owner_id")?,
             deadline_unix_ms: row.try_get("deadline_unix_ms")?,
-            participants: participants.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            participants: names::split(&participants),
             refusal: refusal.as_deref().map(Refusal::from_json),
             client_answer: answer_of(row.try_get("client_answer")?),
             first_decision: first_decision.map(state_of).transpose()?,

@@ -11,15 +11,10 @@ use tonic::{Code, Status};
 use crate::audit::{Check, Violation};
 use crate::group_commit::Stopped;
 use crate::log::{Reply, Row};
-use crate::status;
-use crate::{Refusal, TransactionRef};
+use crate::{Refusal, TransactionRef, names, status};
 
 /// Entries in one request, at most.
 pub const MAX_ENTRIES: usize = 5_000;
-/// Participants of one transaction, at most.
-const MAX_PARTICIPANTS: usize = 64;
-/// Of a name, at most, in bytes.
-const MAX_NAME: usize = 128;
 /// Violations of one invariant that are listed, at most.
 const MAX_VIOLATIONS: usize = 100;
 
@@ -40,42 +35,21 @@ pub fn references(transactions: Vec<api::TransactionRef>) -> Result<Vec<Transact
 
 /// Checks the names that a branch carries: this participant must be among them.
 pub fn check_names(field: &str, own: &str, participants: &[String], owner_id: &str) -> Result<(), Status> {
-    let is_name = |name: &str| {
-        (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
-    };
-    if participants.len() > MAX_PARTICIPANTS || !participants.iter().all(|name| is_name(name)) {
-        return Err(status::invalid(
-            format!("{field}.participants"),
-            format!(
-                "must be at most {MAX_PARTICIPANTS} names of 1 to {MAX_NAME} visible ASCII characters without commas"
-            ),
-        ));
-    }
+    names::check(participants).map_err(|wrong| status::invalid(format!("{field}.participants"), wrong))?;
     if !participants.iter().any(|name| name == own) {
         return Err(status::invalid(
             format!("{field}.participants"),
             format!("names {participants:?}, but this participant is {own:?}: is the address right?"),
         ));
     }
-    match is_name(owner_id) {
-        true => Ok(()),
-        false => Err(status::invalid(
-            format!("{field}.owner_id"),
-            format!("must be 1 to {MAX_NAME} visible ASCII characters without commas"),
-        )),
-    }
+    names::check_one(owner_id).map_err(|wrong| status::invalid(format!("{field}.owner_id"), wrong))
 }
 
-/// A reason from outside: Postgres takes no NUL in a text, and nobody reads a novel.
+/// A reason from outside.
 pub fn refusal(refusal: Option<api::Refusal>) -> Refusal {
-    let storable = |text: String| text.replace('\0', "").chars().take(1_000).collect::<String>();
     match refusal {
         None => Refusal::new("ABORTED", "the coordinator aborted the transaction"),
-        Some(api::Refusal { reason, message, metadata }) => Refusal {
-            reason: storable(reason),
-            message: storable(message),
-            metadata: metadata.into_iter().take(50).map(|(key, value)| (storable(key), storable(value))).collect(),
-        },
+        Some(api::Refusal { reason, message, metadata }) => Refusal::from_outside(reason, message, metadata),
     }
 }
 

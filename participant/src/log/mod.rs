@@ -55,15 +55,6 @@ impl Log {
     }
 }
 
-/// Names as they are stored: none contains a comma.
-fn join(names: &[String]) -> String {
-    names.join(",")
-}
-
-fn split(names: &str) -> Vec<String> {
-    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
-}
-
 fn state_code(state: BranchState) -> i16 {
     match state {
         BranchState::Prepared => 1,

@@ -4,9 +4,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection, FromRow, PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::{Log, Row, split, state_code, state_of};
+use super::{Log, Row, state_code, state_of};
 use crate::audit::Check;
-use crate::{PreparedBranch, Refusal, Resource, TransactionRef};
+use crate::{PreparedBranch, Refusal, Resource, TransactionRef, names};
 
 /// The columns of a row; they are read by name.
 macro_rules! select_row {
@@ -29,7 +29,7 @@ impl FromRow<'_, PgRow> for Row {
                 deadline_unix_ms: row.try_get("deadline_unix_ms")?,
             },
             state: state_of(row.try_get("state")?)?,
-            participants: split(&participants),
+            participants: names::split(&participants),
             owner_id: row.try_get("owner_id")?,
             refusal: refusal.as_deref().map(Refusal::from_json),
             create_time: row.try_get("create_time")?,

@@ -12,12 +12,11 @@ use protocol::branch::{self, BranchState, End, Fence, Prepare, Settle};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::join;
 use super::read::decode_all;
 use super::write::{self, NewRow, Standing};
 use crate::group_commit::{Urgency, Work};
 use crate::postgres::conflict;
-use crate::{PreparedBranch, Refusal, Resource, TransactionRef};
+use crate::{PreparedBranch, Refusal, Resource, TransactionRef, names};
 
 /// One message about a transaction.
 #[derive(Debug)]
@@ -138,7 +137,8 @@ impl<R: Resource> Batch<'_, R> {
         let mut rows: Vec<(TransactionRef, NewRow)> = Vec::new();
         for entry in entries {
             if let Entry::Prepare { transaction, participants, owner_id, bytes, .. } = entry {
-                let (participants, owner_id, branch) = (join(participants), owner_id.clone(), Some(bytes.clone()));
+                let (participants, owner_id, branch) =
+                    (names::join(participants), owner_id.clone(), Some(bytes.clone()));
                 rows.push((*transaction, NewRow { participants, owner_id, branch, refusal: None }));
             }
         }

@@ -1,0 +1,82 @@
+//! Branches of any bytes: what a participant takes is in bounds, and means the same when it is read again, as it is from
+//! the log.
+#![no_main]
+use std::collections::BTreeMap;
+
+use inventory_svc::Inventory;
+use order_svc::{Orders, lines};
+use participant::{InvalidBranch, Resource};
+use payment_svc::Payments;
+use prost::Message;
+use proto::assent::inventory::v1::{InventoryBranch, StockLine};
+use proto::assent::order::v1::{OrderBranch, OrderLine};
+use proto::assent::payment::v1::PaymentBranch;
+use proto::google::r#type::Money;
+use proto::limits;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let [participant, bytes @ ..] = data else { return };
+    let taken = match participant % 3 {
+        0 => inventory(bytes),
+        1 => order(bytes),
+        _ => payment(bytes),
+    };
+    if let Err(invalid) = taken {
+        assert!(invalid.field.starts_with("branch") && !invalid.description.is_empty(), "{invalid}");
+    }
+});
+
+fn inventory(bytes: &[u8]) -> Result<(), InvalidBranch> {
+    let holds = Inventory.decode(bytes)?;
+    let asked = InventoryBranch::decode(bytes).expect("it was decoded before");
+    let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
+    for line in &asked.lines {
+        *sums.entry(&line.sku).or_default() += i128::from(line.quantity);
+    }
+    let held: Vec<(&str, i128)> = holds.iter().map(|(sku, quantity)| (sku, quantity.into())).collect();
+    assert_eq!(held.len(), sums.len(), "each SKU once");
+    assert_eq!(held.into_iter().collect::<BTreeMap<_, _>>(), sums);
+    assert!(sums.iter().all(|(sku, sum)| *sum > 0 && limits::check_sku(sku).is_ok()));
+    // One of a line that sums up many may hold more than a line may.
+    if sums.values().all(|sum| *sum <= i128::from(limits::MAX_QUANTITY)) {
+        let lines = holds.iter().map(|(sku, quantity)| StockLine { sku: sku.to_owned(), quantity }).collect();
+        assert_eq!(Inventory.decode(&InventoryBranch { lines }.encode_to_vec()), Ok(holds.clone()));
+    }
+    Ok(())
+}
+
+fn order(bytes: &[u8]) -> Result<(), InvalidBranch> {
+    let order = Orders.decode(bytes)?;
+    let cost = |line: &lines::Line| i128::from(line.quantity) * i128::from(line.unit_price_minor);
+    assert_eq!(i128::from(order.total_minor), order.lines.iter().map(cost).sum::<i128>());
+    assert!(order.lines.iter().all(|line| line.quantity > 0 && line.unit_price_minor >= 0));
+    let written = lines::to_json(&order.lines).expect("lines are written");
+    assert!(!written.contains("\\u0000"), "Postgres takes no NUL in a text");
+    assert_eq!(lines::from_json(&written).expect("lines are read"), order.lines);
+    let money = |minor| Some(Money::from_minor(&order.currency, minor));
+    let again = OrderBranch {
+        account: order.account.clone(),
+        request_id: order.request_id.clone(),
+        lines: order
+            .lines
+            .iter()
+            .map(|line| OrderLine {
+                sku: line.sku.clone(),
+                quantity: line.quantity,
+                unit_price: money(line.unit_price_minor),
+            })
+            .collect(),
+        total: money(order.total_minor),
+    };
+    assert_eq!(Orders.decode(&again.encode_to_vec()), Ok(order));
+    Ok(())
+}
+
+fn payment(bytes: &[u8]) -> Result<(), InvalidBranch> {
+    let wanted = Payments.decode(bytes)?;
+    assert!(wanted.amount_minor >= 0 && limits::check_account(&wanted.account).is_ok());
+    let amount = Some(Money::from_minor(&wanted.currency, wanted.amount_minor));
+    let again = PaymentBranch { account: wanted.account.clone(), amount };
+    assert_eq!(Payments.decode(&again.encode_to_vec()), Ok(wanted));
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! Every RPC of the inventory service: its own and those of a participant.
+#![no_main]
+use std::cell::RefCell;
+
+use fuzz::rpc::{Face, PARTICIPANT, Rpc};
+use participant::testing::face;
+
+const OWN: [Rpc; 4] = fuzz::rpcs!(
+    "assent.inventory.v1.InventoryService", proto::assent::inventory::v1,
+    "SetStock" => SetStockRequest, "AdjustStock" => AdjustStockRequest, "GetStock" => GetStockRequest,
+    "ListStock" => ListStockRequest,
+);
+
+thread_local! {
+    static FACE: RefCell<Face> = RefCell::new(Face::new(
+        face(inventory_svc::Inventory, inventory_svc::add_services),
+        OWN.into_iter().chain(PARTICIPANT),
+    ));
+}
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| FACE.with_borrow_mut(|face| face.call(data)));
