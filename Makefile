@@ -2,8 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
-# What `make verify` explores; the default takes about half an hour and 10 GB.
-VERIFY ?= --attempts 2 --participants 1 --threads 2
+# What `make verify` explores; this takes some minutes and little memory. Without --max-steps it may take days.
+VERIFY ?= --attempts 2 --participants 2 --depth-first --max-steps 100000000
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-lint build demo test lint chaos verify bench clean-demo
