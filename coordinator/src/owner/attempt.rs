@@ -11,6 +11,7 @@ use participant::clock::now_unix_ms;
 use participant::{DUPLICATE_REQUEST, Refusal, TransactionRef, crash_point};
 use proto::assent::transaction::v1 as wire;
 use protocol::owner::{Command, Event, Outcome, Owner};
+use protocol::record::{Abort, RecordState, Stage};
 use protocol::{Decision, Vote};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -22,7 +23,7 @@ use super::events::{self, Happened};
 use crate::coordinator::Coordinator;
 use crate::domain::Order;
 use crate::participants::branches;
-use crate::store::{ClientAnswer, Finish, NewRecord, Record};
+use crate::store::{ClientAnswer, Finish, NewRecord, Record, Store};
 
 /// How long after its own deadline an attempt goes on following another one that holds its request.
 const FOLLOW_GRACE: Duration = Duration::from_millis(1500);
@@ -72,6 +73,9 @@ struct Drive {
     reasons: [Option<(Vote, Refusal)>; 3],
     voted: [bool; 3],
     cause: Option<Refusal>,
+    /// Why the record is aborted, where that was written before the answer. The client must be told the same, because a
+    /// repeat of its call will be.
+    recorded: Option<Refusal>,
     holder: Option<Record>,
     answer: Option<oneshot::Sender<Answer>>,
     told: Option<ClientAnswer>,
@@ -115,6 +119,7 @@ impl Drive {
             reasons: [None, None, None],
             voted: [false; 3],
             cause: None,
+            recorded: None,
             holder: None,
             answer: Some(answer),
             told: None,
@@ -175,13 +180,19 @@ impl Drive {
                 }
                 Some(Event::Voted { participant, vote: voted.vote })
             }
-            Happened::Staged(Ok(stage)) => Some(Event::Staged(stage)),
-            Happened::Staged(Err(doubt)) => {
+            Happened::Staged(Ok(stage), recorded) => {
+                self.recorded = recorded;
+                Some(Event::Staged(stage))
+            }
+            Happened::Staged(Err(doubt), _) => {
                 self.cause.get_or_insert_with(|| events::database(&doubt));
                 Some(Event::StageUnknown)
             }
-            Happened::Aborted(Ok(abort)) => Some(Event::RecordAborted(abort)),
-            Happened::Aborted(Err(doubt)) => {
+            Happened::Aborted(Ok(abort), recorded) => {
+                self.recorded = recorded;
+                Some(Event::RecordAborted(abort))
+            }
+            Happened::Aborted(Err(doubt), _) => {
                 self.cause = Some(events::database(&doubt));
                 Some(Event::AbortUnknown)
             }
@@ -208,10 +219,13 @@ impl Drive {
             Command::InsertStaging => {
                 crash_point::pass("stage.before");
                 let (store, record) = (self.coordinator.store.clone(), self.record.clone());
+                let transaction_id = record.transaction_id;
                 self.pending.push(Box::pin(async move {
                     let staged = store.stage(record).await;
                     crash_point::pass("stage.after");
-                    Happened::Staged(staged)
+                    let is_aborted = matches!(staged, Ok(Stage::Terminal { state: RecordState::Aborted, .. }));
+                    let recorded = if is_aborted { recorded_reason(&store, transaction_id).await } else { None };
+                    Happened::Staged(staged, recorded)
                 }));
             }
             Command::AbortRecord => {
@@ -220,7 +234,11 @@ impl Drive {
                 self.doubts += 1;
                 self.pending.push(Box::pin(async move {
                     tokio::time::sleep(pause).await;
-                    Happened::Aborted(store.abort(record, refusal).await)
+                    let transaction_id = record.transaction_id;
+                    let aborted = store.abort(record, refusal).await;
+                    let is_aborted = matches!(aborted, Ok(Abort::Aborted { .. }));
+                    let recorded = if is_aborted { recorded_reason(&store, transaction_id).await } else { None };
+                    Happened::Aborted(aborted, recorded)
                 }));
             }
             Command::Answer(outcome) => self.tell(outcome),
@@ -283,8 +301,12 @@ impl Drive {
         }
     }
 
-    /// Why the attempt is not accepted: a participant's refusal before any doubt, and doubt before the deadline.
+    /// Why the attempt is not accepted: what was recorded; else a participant's refusal before any doubt, and doubt before
+    /// the deadline.
     fn why(&self) -> Refusal {
+        if let Some(recorded) = &self.recorded {
+            return recorded.clone();
+        }
         let of = |wanted: fn(&Vote) -> bool| {
             self.reasons.iter().flatten().find(|(vote, _)| wanted(vote)).map(|(_, refusal)| refusal.clone())
         };
@@ -368,4 +390,10 @@ impl Drive {
             Happened::Recovered
         }));
     }
+}
+
+/// Why a record that was found or made ABORTED is so. None where that can't be read now.
+async fn recorded_reason(store: &Store, transaction_id: Uuid) -> Option<Refusal> {
+    let read = tokio::time::timeout(READ_WITHIN, store.record(transaction_id)).await;
+    read.ok()?.ok()??.refusal
 }

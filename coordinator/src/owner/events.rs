@@ -16,10 +16,10 @@ use crate::store::{Doubt, Record};
 pub enum Happened {
     /// A participant voted, by its place.
     Voted(usize, Voted),
-    /// The STAGING insert returned.
-    Staged(Result<Stage, Doubt>),
-    /// The abort of the own record returned.
-    Aborted(Result<Abort, Doubt>),
+    /// The STAGING insert returned; with the record's reason, where it was found aborted.
+    Staged(Result<Stage, Doubt>, Option<Refusal>),
+    /// The abort of the own record returned; with the record's reason, which may be another's who was faster.
+    Aborted(Result<Abort, Doubt>, Option<Refusal>),
     /// The request's holder was read.
     Holder(Result<Option<Record>, sqlx::Error>),
     /// The holder's recovery ended.

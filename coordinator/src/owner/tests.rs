@@ -92,6 +92,29 @@ async fn a_participant_that_is_down_or_silent_or_loses_its_answer_aborts_in_boun
 }
 
 #[tokio::test]
+async fn a_refusal_that_comes_while_the_record_is_aborted_for_doubt_changes_no_answer() {
+    let world = World::start().await;
+    let coordinator = world.coordinator("one").await;
+    world.payment.set_mood(Mood::Unreachable);
+    world.inventory.set_mood(Mood::RefusingLate);
+    // Payment's doubt goes for the abort, and the database makes it wait until inventory has refused.
+    world.postgres.pause();
+    let placing = place(&coordinator, "request", order("A"), 3_000);
+    let resuming = async {
+        until("inventory has refused", async || world.inventory.count(BranchState::Aborted) == 1).await;
+        tokio::time::sleep(Duration::from_millis(50)).await; // the answer on its way
+        world.postgres.resume();
+    };
+    let (answer, ()) = tokio::join!(placing, resuming);
+    let Answer::Aborted { order_id, cause } = &answer else { panic!("{answer:?}") };
+    assert_eq!(cause.reason, "PARTICIPANT_UNAVAILABLE");
+    world.payment.set_mood(Mood::Willing);
+    coordinator.active.settled(*order_id).await;
+    let again = place(&coordinator, "request", order("A"), 3_000).await;
+    assert_eq!(again, answer, "the request keeps its answer");
+}
+
+#[tokio::test]
 async fn many_calls_for_one_request_through_two_coordinators_place_one_order() {
     let world = World::start().await;
     let coordinators = [world.coordinator("one").await, world.coordinator("two").await];

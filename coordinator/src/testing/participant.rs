@@ -21,6 +21,8 @@ pub enum Mood {
     Willing,
     /// Refuses.
     Refusing,
+    /// Refuses, after a while.
+    RefusingLate,
     /// Prepares, but the answer is lost.
     AnswersLost,
     /// Every call fails.
@@ -124,6 +126,9 @@ fn vote(vote: Vote) -> i32 {
 impl ParticipantService for FakeParticipant {
     async fn prepare(&self, request: Request<wire::PrepareRequest>) -> Result<Response<wire::PrepareResponse>, Status> {
         let mood = self.mood()?;
+        if mood == Mood::RefusingLate {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         if mood == Mood::Silent {
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
@@ -134,7 +139,7 @@ impl ParticipantService for FakeParticipant {
             let answer = match branch::prepare(state(inner.rows.get(&id)), false) {
                 Prepare::Answer(answer) => answer,
                 Prepare::TryHold => {
-                    let refused = mood == Mood::Refusing;
+                    let refused = matches!(mood, Mood::Refusing | Mood::RefusingLate);
                     let new = if refused { wire::BranchState::Aborted } else { wire::BranchState::Prepared };
                     let row = wire::Branch {
                         transaction: asked.transaction,
