@@ -42,7 +42,7 @@ finish() {
     wait
     if [ "$passed" = no ]; then
         echo "FAILED; the last lines of the logs:" >&2
-        tail -20 "$work"/*.log >&2 || true
+        tail -n 20 "$work"/*.log >&2 || true
         compose logs --tail 20 >&2 || true
     fi
     compose down --volumes --timeout 5 || true
@@ -83,8 +83,9 @@ load() {
     while [ ! -e "$work/stop" ]; do
         run=$((run + 1))
         # A run that begins while a service is down ends at once, without having placed anything.
-        # Twice what is ordered is in stock, since an attempt that is given up may hold its part for a moment longer.
-        assent --client-id "$1-$run" --output json replay --stock-factor 2 "$file" \
+        # Money for any number of runs, and twice the stock, since an attempt that is given up may hold its part for a
+        # moment longer.
+        assent --client-id "$1-$run" --output json replay --balance 1000000000.00 --stock-factor 2 "$file" \
             > "$work/run" 2>> "$work/load.log" || true
         if [ -s "$work/run" ]; then mv "$work/run" "$work/$1-$run.json"; fi
     done
