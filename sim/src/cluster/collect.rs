@@ -17,8 +17,12 @@ pub struct Collecting {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Advancing the watermark.
+    Advancing,
     /// Reading what may end.
     ToEnd,
+    /// Making sure that it is durable.
+    Flushing,
     /// A durable COMMIT, participant by participant, then END likewise.
     Telling(usize),
     /// Noting what has ended.
@@ -29,18 +33,24 @@ enum Stage {
 
 impl World {
     pub(super) fn collect_records(&mut self, c: usize) {
-        self.coordinators[c].collecting = Some(Collecting { stage: Stage::ToEnd, left: Vec::new() });
-        self.query(c, Ask::Records, Query::ToEnd);
+        self.coordinators[c].collecting = Some(Collecting { stage: Stage::Advancing, left: Vec::new() });
+        self.query(c, Ask::Records, Query::Advance);
     }
 
     pub(super) fn records_answered(&mut self, c: usize, answer: Answer) {
         let Some(collecting) = &mut self.coordinators[c].collecting else { return };
         match (collecting.stage, answer) {
+            (Stage::Advancing, Answer::Done) => {
+                collecting.stage = Stage::ToEnd;
+                self.query(c, Ask::Records, Query::ToEnd);
+            }
             (Stage::ToEnd, Answer::Transactions(to_end)) if to_end.is_empty() => self.delete(c),
             (Stage::ToEnd, Answer::Transactions(to_end)) => {
                 collecting.left = to_end;
-                self.tell_participant(c, 0);
+                collecting.stage = Stage::Flushing;
+                self.query(c, Ask::Records, Query::FlushSeen);
             }
+            (Stage::Flushing, Answer::Done) => self.tell_participant(c, 0),
             (Stage::Marking, Answer::Done) => self.delete(c),
             // Deleted, or the database can't be reached: another round comes.
             _ => {

@@ -108,7 +108,7 @@ impl World {
     pub(super) fn query(&mut self, c: usize, what: Ask, query: Query) {
         let ask = self.ask(c, what, ANSWERED_WITHIN_US);
         let incarnation = self.processes[c].incarnation;
-        let delay_us = self.rng.between(50, 1_000);
+        let delay_us = self.disk_delay_us(c, 1_000);
         self.after_us(delay_us, Event::QueryRuns { coordinator: c, incarnation, ask, query });
     }
 

@@ -131,8 +131,12 @@ pub enum Query {
     KeepLease,
     /// The first one, which takes the name.
     TakeLease,
-    /// Advances the watermark, then lists the records whose participants may be told END.
+    /// Advances the watermark.
+    Advance,
+    /// Lists the records whose participants may be told END.
     ToEnd,
+    /// Sees to it that what was listed is durable.
+    FlushSeen,
     /// Participants were told END.
     MarkEnded(Vec<Tx>),
     /// Deletes what may go.

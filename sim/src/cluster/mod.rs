@@ -212,10 +212,21 @@ impl World {
                     self.batch_ends(batch, replies);
                 }
             }
+            // A pool waits for a database that is away, for as long as somebody waits for the answer.
+            Event::QueryRuns { coordinator, ask, query, .. } if self.disks[RECORDS].down => {
+                if self.coordinators[coordinator].asked.contains_key(&ask) {
+                    let incarnation = self.processes[coordinator].incarnation;
+                    self.after_us(20_000, Event::QueryRuns { coordinator, incarnation, ask, query });
+                }
+            }
             Event::QueryRuns { coordinator, incarnation, ask, query } => {
+                if self.records.unflushed(0) > 0 && self.rng.chance(self.plan.dies_after_lazy) {
+                    let delay_us = self.rng.below(2_000);
+                    self.after_us(delay_us, Event::Mend(fault::Mend::DatabaseDies(RECORDS)));
+                }
                 let answer = self.query_runs(coordinator, query);
-                let delay = self.rng.between(50, 500);
-                self.after_us(delay, Event::QueryEnds { coordinator, incarnation, ask, answer });
+                let delay_us = self.rng.between(50, 500);
+                self.after_us(delay_us, Event::QueryEnds { coordinator, incarnation, ask, answer });
             }
             Event::QueryEnds { coordinator, incarnation, ask, answer } => {
                 let again = |answer| Event::QueryEnds { coordinator, incarnation, ask, answer };

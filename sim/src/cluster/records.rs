@@ -3,7 +3,7 @@ use super::database::Tables;
 use super::message::{Answer, Entry, Owner, Query, Reply, Tx};
 use super::plan::{COORDINATORS, LEASE_MS};
 use super::witness::Fact;
-use super::{Counted, DATABASE_CLOCK, RECORDS, World, note};
+use super::{Counted, DATABASE_CLOCK, World, note};
 use crate::mutant::Mutant;
 use protocol::Decision;
 use protocol::collection::may_delete_record;
@@ -238,7 +238,7 @@ impl World {
     pub(super) fn query_runs(&mut self, c: usize, query: Query) -> Answer {
         let lost =
             self.network.cut_from_database[c] || (!self.network.perfect && self.rng.chance(self.plan.lost_commit));
-        if self.disks[RECORDS].down || lost {
+        if lost {
             return Answer::Failed;
         }
         let database_ms = self.clock_ms(DATABASE_CLOCK);
@@ -266,7 +266,17 @@ impl World {
                 Answer::Owners(owners.filter(|owner| records.lives(*owner, database_ms)).collect())
             }
             Query::KeepLease | Query::TakeLease => self.write_lease(c, query == Query::TakeLease, database_ms),
-            Query::ToEnd => self.to_end(c),
+            Query::Advance => {
+                let watermark_ms = records.watermark_ms.max(self.clock_ms(c) - self.plan.watermark_lag_ms);
+                self.records.write(Change::Watermark(watermark_ms));
+                self.records.commit(true, self.now_us);
+                Answer::Done
+            }
+            Query::ToEnd => self.to_end(),
+            Query::FlushSeen => {
+                self.records.commit(true, self.now_us);
+                Answer::Done
+            }
             Query::MarkEnded(ended) => {
                 for tx in ended {
                     if let Some(record) = self.records.read().get(tx).filter(|it| it.state == RecordState::Committed) {
@@ -294,18 +304,14 @@ impl World {
         Answer::Done
     }
 
-    /// Advances the watermark; lists COMMITTED records at or below it, and sees to it that they are durably so.
-    fn to_end(&mut self, c: usize) -> Answer {
-        let watermark_ms = self.records.read().watermark_ms.max(self.clock_ms(c) - self.plan.watermark_lag_ms);
-        self.records.write(Change::Watermark(watermark_ms));
+    /// Lists COMMITTED records at or below the watermark.
+    fn to_end(&self) -> Answer {
         let to_end = self.records.read().all().filter(|(tx, record)| {
             record.state == RecordState::Committed
                 && !record.ended
-                && self.witness.attempts[*tx].deadline_ms <= watermark_ms
+                && self.witness.attempts[*tx].deadline_ms <= self.records.read().watermark_ms
         });
-        let to_end = to_end.map(|(tx, _)| tx).collect();
-        self.records.commit(true, self.now_us);
-        Answer::Transactions(to_end)
+        Answer::Transactions(to_end.map(|(tx, _)| tx).collect())
     }
 
     fn delete_records(&mut self, c: usize) -> Answer {

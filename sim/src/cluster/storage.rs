@@ -151,7 +151,8 @@ impl World {
         self.after_us(delay_us, Event::BatchRuns(batch));
     }
 
-    fn disk_delay_us(&mut self, process: usize, most_us: u64) -> u64 {
+    /// How long a database takes for something.
+    pub(super) fn disk_delay_us(&mut self, process: usize, most_us: u64) -> u64 {
         let slow = self.disks[disk_of(process)].slow_until_us > self.now_us;
         self.rng.between(50, if slow { 800_000 } else { most_us })
     }
