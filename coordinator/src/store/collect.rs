@@ -24,7 +24,8 @@ impl Store {
     /// COMMITTED records at or below the watermark whose participants have not been told END, by deadline and id;
     /// those that come after `after`.
     ///
-    /// They are durably so when this returns: the forced commit that follows the read flushes what it has seen.
+    /// They are durably so when this returns: the forced commit of the local transaction that has seen them flushes them.
+    /// Of that one: on another connection it could be that of a database that crashed in between, and lost them.
     pub async fn to_end(
         &self,
         watermark_unix_ms: i64,
@@ -32,6 +33,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Record>, sqlx::Error> {
         let (deadline, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
+        let mut local = self.pool.begin().await?;
         let ids: Vec<Uuid> = sqlx::query_scalar(
             "SELECT transaction_id FROM record WHERE state = 2 AND NOT ended AND deadline_unix_ms <= $1 \
                  AND (deadline_unix_ms, transaction_id) > ($2, $3) \
@@ -41,14 +43,17 @@ impl Store {
         .bind(deadline)
         .bind(id)
         .bind(limit)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *local)
         .await?;
+        if !ids.is_empty() {
+            sqlx::query("UPDATE watermark SET advance_time = now() WHERE sole").execute(&mut *local).await?;
+        }
+        local.commit().await?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let mut records = self.records(&ids).await?;
         records.sort_unstable_by_key(|record| (record.deadline_unix_ms, record.transaction_id));
-        sqlx::query("UPDATE watermark SET advance_time = now() WHERE sole").execute(&self.pool).await?;
         Ok(records)
     }
 
