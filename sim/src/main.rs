@@ -1,14 +1,47 @@
-//! Explores one configuration of the model exhaustively, or up to a number of states, and reports.
+//! Explores one configuration of the model exhaustively, or up to a number of states; or simulates clusters from seeds.
 //!
-//! The tests pin small configurations; this is for those that take minutes or hours, in the release profile.
-use clap::Parser;
+//! The tests pin small configurations and run few seeds; this is for what takes minutes or hours, in the release profile.
+use clap::{Args, Parser, Subcommand};
+use sim::cluster::{Counted, simulate, simulate_seeds};
 use sim::config::Config;
 use stateright::{Checker, Model};
 use std::process::ExitCode;
+use std::time::Instant;
 
-/// Explore every interleaving of the commit protocol's machines.
+/// Explore every interleaving of the commit protocol's machines, or simulate whole clusters.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    model: ModelArguments,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Simulate a cluster for each of many seeds, and report what was violated and what happened how often
+    Seeds {
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// How many.
+        #[arg(long, default_value_t = 10_000)]
+        count: u64,
+        /// Threads.
+        #[arg(long, default_value_t = 1)]
+        threads: u64,
+    },
+    /// Simulate the cluster of one seed, and print everything that happens
+    Seed {
+        /// The seed.
+        seed: u64,
+    },
+}
+
+/// What the model checker explores.
+#[derive(Args)]
+struct ModelArguments {
     /// Attempts at the request.
     #[arg(long, default_value_t = 2)]
     attempts: usize,
@@ -58,6 +91,36 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    match arguments.verb {
+        Some(Verb::Seeds { from, count, threads }) => run_seeds(from, count, threads),
+        Some(Verb::Seed { seed }) => run_seed(seed),
+        None => explore(&arguments.model),
+    }
+}
+
+fn run_seeds(from: u64, count: u64, threads: u64) -> ExitCode {
+    let begun = Instant::now();
+    let seeds = simulate_seeds(from, count, threads, None);
+    for counted in Counted::ALL {
+        println!("{:>12} {}", seeds.coverage.count(*counted), counted.name());
+    }
+    let (slowest_ms, slowest) = seeds.slowest_ms;
+    println!("slowest to resolve everything after the heal: seed {slowest}, {slowest_ms} ms");
+    println!("{} seeds in {:.1} s, {} failed", seeds.run, begun.elapsed().as_secs_f64(), seeds.failures.len());
+    for (seed, violation) in &seeds.failures {
+        println!("seed {seed} violates {}: {}", violation.invariant, violation.detail);
+        println!("  replay it with: cargo run -p sim -- seed {seed}");
+    }
+    if seeds.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_seed(seed: u64) -> ExitCode {
+    let report = simulate(seed, None, true);
+    print!("{}", report.trace);
+    if report.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn explore(arguments: &ModelArguments) -> ExitCode {
     let mut config = Config::everything(arguments.attempts, arguments.participants);
     config.may_refuse = arguments.may_refuse.unwrap_or(arguments.participants);
     config.recoveries = arguments.recoveries;

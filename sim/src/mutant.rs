@@ -32,6 +32,8 @@ pub enum Mutant {
     StagingBeforeFlush,
     /// The transaction ends before the participants have flushed their COMMITTED.
     EndBeforeFlush,
+    /// The transaction ends though its COMMITTED record, seen by the collector, is not flushed.
+    EndOfUnflushedRecord,
     /// Recover's compare-and-set to COMMITTED or ABORTED is lazy.
     LazyRecoverCas,
     /// The owner's compare-and-set after a timeout is lazy.

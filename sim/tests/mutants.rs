@@ -69,6 +69,7 @@ caught! {
     yes_before_its_flush: YesBeforeFlush in one(), by "answer-honesty";
     staging_before_its_flush: StagingBeforeFlush in one(), by "answer-honesty";
     the_end_before_the_flush_of_committed: EndBeforeFlush in Config::everything(1, 1), by "agreement";
+    the_end_of_a_record_that_is_not_flushed: EndOfUnflushedRecord in Config::everything(1, 1), by "decision-stability";
     a_lazy_cas_of_recover: LazyRecoverCas in one(), by "decision-stability";
     a_lazy_cas_after_a_timeout: LazyTimeoutCas in one(), by "decision-stability";
     no_watermark: NoWatermark in Config::everything(1, 1), by "answer-honesty";

@@ -21,8 +21,6 @@ enum Stage {
     Advancing,
     /// Reading what may end.
     ToEnd,
-    /// Making sure that it is durable.
-    Flushing,
     /// A durable COMMIT, participant by participant, then END likewise.
     Telling(usize),
     /// Noting what has ended.
@@ -47,10 +45,8 @@ impl World {
             (Stage::ToEnd, Answer::Transactions(to_end)) if to_end.is_empty() => self.delete(c),
             (Stage::ToEnd, Answer::Transactions(to_end)) => {
                 collecting.left = to_end;
-                collecting.stage = Stage::Flushing;
-                self.query(c, Ask::Records, Query::FlushSeen);
+                self.tell_participant(c, 0);
             }
-            (Stage::Flushing, Answer::Done) => self.tell_participant(c, 0),
             (Stage::Marking, Answer::Done) => self.delete(c),
             // Deleted, or the database can't be reached: another round comes.
             _ => {

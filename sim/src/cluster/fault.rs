@@ -13,6 +13,8 @@ const LOOK_EVERY_MS: u64 = 50;
 pub struct Nemesis {
     healed_us: u64,
     must_resolve_us: u64,
+    /// How long after the heal everything was resolved.
+    pub resolved_after_ms: u64,
 }
 
 /// The end of a fault.
@@ -187,7 +189,8 @@ impl World {
     pub(super) fn look(&mut self) {
         match self.unresolved() {
             None => {
-                note!(self, "all is resolved {} ms after the heal", (self.now_us - self.nemesis.healed_us) / 1_000);
+                self.nemesis.resolved_after_ms = (self.now_us - self.nemesis.healed_us) / 1_000;
+                note!(self, "all is resolved {} ms after the heal", self.nemesis.resolved_after_ms);
                 self.over = true;
             }
             Some(what) if self.now_us >= self.nemesis.must_resolve_us => {

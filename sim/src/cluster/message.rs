@@ -133,10 +133,8 @@ pub enum Query {
     TakeLease,
     /// Advances the watermark.
     Advance,
-    /// Lists the records whose participants may be told END.
+    /// Lists the records whose participants may be told END, and sees to it that they are durable.
     ToEnd,
-    /// Sees to it that what was listed is durable.
-    FlushSeen,
     /// Participants were told END.
     MarkEnded(Vec<Tx>),
     /// Deletes what may go.

@@ -66,6 +66,8 @@ pub struct Report {
     pub violation: Option<Violation>,
     /// What happened how often.
     pub coverage: Coverage,
+    /// How long after the heal everything was resolved, and clients had their answers.
+    pub resolved_after_ms: u64,
     /// Everything that happened, if that was wanted.
     pub trace: String,
 }
@@ -74,7 +76,12 @@ pub struct Report {
 pub fn simulate(seed: u64, mutant: Option<Mutant>, traced: bool) -> Report {
     let mut world = World::new(seed, mutant, traced);
     world.run();
-    Report { violation: world.violation, coverage: world.coverage, trace: world.trace.into_text() }
+    Report {
+        violation: world.violation,
+        coverage: world.coverage,
+        resolved_after_ms: world.nemesis.resolved_after_ms,
+        trace: world.trace.into_text(),
+    }
 }
 
 /// Where databases stand among the disks: those of the participants by their places, then the coordinators'.

@@ -273,10 +273,6 @@ impl World {
                 Answer::Done
             }
             Query::ToEnd => self.to_end(),
-            Query::FlushSeen => {
-                self.records.commit(true, self.now_us);
-                Answer::Done
-            }
             Query::MarkEnded(ended) => {
                 for tx in ended {
                     if let Some(record) = self.records.read().get(tx).filter(|it| it.state == RecordState::Committed) {
@@ -304,14 +300,16 @@ impl World {
         Answer::Done
     }
 
-    /// Lists COMMITTED records at or below the watermark.
-    fn to_end(&self) -> Answer {
+    /// Lists COMMITTED records at or below the watermark; the local transaction that has seen them flushes them.
+    fn to_end(&mut self) -> Answer {
         let to_end = self.records.read().all().filter(|(tx, record)| {
             record.state == RecordState::Committed
                 && !record.ended
                 && self.witness.attempts[*tx].deadline_ms <= self.records.read().watermark_ms
         });
-        Answer::Transactions(to_end.map(|(tx, _)| tx).collect())
+        let to_end = to_end.map(|(tx, _)| tx).collect();
+        self.records.commit(!self.makes(Mutant::EndOfUnflushedRecord), self.now_us);
+        Answer::Transactions(to_end)
     }
 
     fn delete_records(&mut self, c: usize) -> Answer {

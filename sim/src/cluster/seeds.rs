@@ -10,6 +10,8 @@ const ENOUGH: usize = 10;
 pub struct Seeds {
     /// Seeds run.
     pub run: u64,
+    /// The longest time from the heal until everything was resolved, and its seed.
+    pub slowest_ms: (u64, u64),
     /// What happened how often in all of them.
     pub coverage: Coverage,
     /// The seeds that violate something, in their order.
@@ -24,6 +26,7 @@ pub fn simulate_seeds(from: u64, count: u64, threads: u64, mutant: Option<Mutant
         for seed in (from..from.saturating_add(count)).skip(thread as usize).step_by(threads as usize) {
             let report = simulate(seed, mutant, false);
             seeds.run += 1;
+            seeds.slowest_ms = seeds.slowest_ms.max((report.resolved_after_ms, seed));
             seeds.coverage.merge(&report.coverage);
             seeds.failures.extend(report.violation.map(|violation| (seed, violation)));
             if seeds.failures.len() >= ENOUGH {
@@ -40,6 +43,7 @@ pub fn simulate_seeds(from: u64, count: u64, threads: u64, mutant: Option<Mutant
     assert_eq!(parts.len() as u64, threads, "a world panicked");
     for part in parts {
         all.run += part.run;
+        all.slowest_ms = all.slowest_ms.max(part.slowest_ms);
         all.coverage.merge(&part.coverage);
         all.failures.extend(part.failures);
     }

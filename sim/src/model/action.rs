@@ -198,9 +198,11 @@ fn of_messages(config: &Config, state: &State, t: usize, p: usize, actions: &mut
 fn may_end(config: &Config, state: &State, t: usize) -> bool {
     let attempt = &state.attempts[t];
     let early = config.makes(Mutant::EndBeforeFlush);
+    let unflushed = config.makes(Mutant::EndOfUnflushedRecord);
+    let record = if unflushed { attempt.record.now } else { attempt.record.durable };
     config.participant_collection
         && !attempt.end_sent
-        && attempt.record.durable.is_some_and(|record| record.state == RecordState::Committed)
+        && record.is_some_and(|record| record.state == RecordState::Committed)
         && attempt.rows.iter().all(|row| {
             let seen = if early { row.now } else { row.durable };
             seen == Some(BranchState::Committed)
