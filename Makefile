@@ -4,6 +4,8 @@ SHELL := bash
 CARGO ?= cargo
 # What `make verify` explores; this takes some minutes and little memory. Without --max-steps it may take days.
 VERIFY ?= --attempts 2 --participants 2 --depth-first --max-steps 100000000
+# Which clusters it simulates after that; the default takes some minutes.
+SEEDS ?= --from 0 --count 1000000 --threads 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-lint build demo test lint chaos verify bench clean-demo
@@ -32,8 +34,9 @@ lint: setup-lint ## Check format, clippy, protos, licences, dependencies and scr
 chaos: build ## Kill a process at every crash point there is, under load
 	ASSENT_CRASH_MATRIX=full $(CARGO) test --locked -p tests --test crash_matrix -- --nocapture
 
-verify: setup ## Model-check a larger world than the tests do (VERIFY="--attempts 2 ...")
+verify: setup ## Model-check a larger world, simulate more clusters than the tests do (VERIFY="...", SEEDS="...")
 	$(CARGO) run --release --locked -p sim -- $(VERIFY)
+	$(CARGO) run --release --locked -p sim -- seeds $(SEEDS)
 
 bench: setup ## Measure orders per second on this machine (BENCH="...")
 	@scripts/bench.sh $(BENCH)

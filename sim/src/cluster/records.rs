@@ -272,7 +272,7 @@ impl World {
                 self.records.commit(true, self.now_us);
                 Answer::Done
             }
-            Query::ToEnd => self.to_end(),
+            Query::ToEnd => self.list_to_end(),
             Query::MarkEnded(ended) => {
                 for tx in ended {
                     if let Some(record) = self.records.read().get(tx).filter(|it| it.state == RecordState::Committed) {
@@ -301,7 +301,7 @@ impl World {
     }
 
     /// Lists COMMITTED records at or below the watermark; the local transaction that has seen them flushes them.
-    fn to_end(&mut self) -> Answer {
+    fn list_to_end(&mut self) -> Answer {
         let to_end = self.records.read().all().filter(|(tx, record)| {
             record.state == RecordState::Committed
                 && !record.ended
