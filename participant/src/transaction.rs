@@ -37,7 +37,7 @@ impl TransactionRef {
 
 /// Reads a transaction's id at `field` of a request.
 pub fn read_id(field: &str, text: &str) -> Result<Uuid, Status> {
-    Uuid::try_parse(text).map_err(|_| status::invalid(field, format!("{text:?} is no UUID")))
+    Uuid::try_parse(text).map_err(|_| status::invalid(field, format!("must be a UUID, not {text:?}")))
 }
 
 impl From<TransactionRef> for wire::TransactionRef {

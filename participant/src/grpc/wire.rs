@@ -39,7 +39,7 @@ pub fn check_names(field: &str, own: &str, participants: &[String], owner_id: &s
     if !participants.iter().any(|name| name == own) {
         return Err(status::invalid(
             format!("{field}.participants"),
-            format!("names {participants:?}, but this participant is {own:?}: is the address right?"),
+            format!("must name this participant, {own:?} (is the address right?), not {participants:?}"),
         ));
     }
     names::check_one(owner_id).map_err(|wrong| status::invalid(format!("{field}.owner_id"), wrong))
