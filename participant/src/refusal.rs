@@ -26,11 +26,11 @@ impl Refusal {
 
     /// One that another process gives: Postgres takes no NUL in a text, and nobody reads a novel.
     pub fn from_outside(reason: String, message: String, metadata: impl IntoIterator<Item = (String, String)>) -> Self {
-        let storable = |text: String| text.replace('\0', "").chars().take(1_000).collect::<String>();
+        let short = |text: String| without_nul(&text).chars().take(1_000).collect::<String>();
         Refusal {
-            reason: storable(reason),
-            message: storable(message),
-            metadata: metadata.into_iter().take(50).map(|(key, value)| (storable(key), storable(value))).collect(),
+            reason: short(reason),
+            message: short(message),
+            metadata: metadata.into_iter().take(50).map(|(key, value)| (short(key), short(value))).collect(),
         }
     }
 
@@ -41,14 +41,38 @@ impl Refusal {
         self
     }
 
-    /// As JSON, the form in which it is stored.
+    /// As JSON, the form in which it is stored; without any NUL, because a reason that can't be stored would keep the
+    /// decision that it explains from being stored.
     pub fn to_json(&self) -> String {
+        let metadata = self.metadata.iter().map(|(key, value)| (without_nul(key), without_nul(value))).collect();
+        let storable = Refusal { reason: without_nul(&self.reason), message: without_nul(&self.message), metadata };
         // A struct of strings always serialises; an empty object would still be a readable refusal.
-        serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
+        serde_json::to_string(&storable).unwrap_or_else(|_| "{}".to_owned())
     }
 
     /// From its stored form. What can't be read becomes a refusal that says so.
     pub fn from_json(json: &str) -> Self {
         serde_json::from_str(json).unwrap_or_else(|_| Refusal::new("UNREADABLE", json))
+    }
+}
+
+/// Postgres takes no NUL in a text.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_can_be_stored_whatever_was_said() {
+        let said = Refusal::new("A\0B", "a\0 \\u0000 c").with("k\0ey", "\0");
+        let stored = Refusal::new("AB", "a \\u0000 c").with("key", "");
+        assert_eq!(Refusal::from_json(&said.to_json()), stored);
+        let long = |text: &str| (text.repeat(600), text.repeat(600));
+        let Refusal { reason, message, .. } = said;
+        let novel = Refusal::from_outside(reason, message.repeat(600), (0..60).map(|key| long(&key.to_string())));
+        assert_eq!((novel.reason.as_str(), novel.message.chars().count(), novel.metadata.len()), ("AB", 1_000, 50));
     }
 }

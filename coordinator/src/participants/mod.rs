@@ -125,7 +125,7 @@ fn vote_of(vote: i32) -> Vote {
 }
 
 fn refusal_of(refusal: wire::Refusal) -> Refusal {
-    Refusal { reason: refusal.reason, message: refusal.message, metadata: refusal.metadata.into_iter().collect() }
+    Refusal::from_outside(refusal.reason, refusal.message, refusal.metadata)
 }
 
 /// A refusal on the wire.

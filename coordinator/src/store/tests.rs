@@ -121,6 +121,18 @@ async fn an_abort_takes_its_request_only_where_that_is_free() {
 }
 
 #[tokio::test]
+async fn a_reason_with_a_nul_keeps_no_decision_from_being_stored() {
+    let postgres = Postgres::start();
+    let store = postgres.store().await;
+    let record = attempt("request");
+    assert_eq!(store.stage(record.clone()).await, Ok(Stage::Staged));
+    let why = Refusal::new("OUT_OF_STOCK", "no \0 left");
+    assert_eq!(store.abort(record.clone(), why).await, Ok(Abort::Aborted { holds_request: true }));
+    let read = store.record(record.transaction_id).await.unwrap().unwrap();
+    assert_eq!(read.refusal, Some(Refusal::new("OUT_OF_STOCK", "no  left")));
+}
+
+#[tokio::test]
 async fn a_finish_keeps_the_answer_but_never_changes_a_decision() {
     let postgres = Postgres::start();
     let store = postgres.store().await;
