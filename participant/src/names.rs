@@ -36,3 +36,29 @@ pub fn join(names: &[String]) -> String {
 pub fn split(names: &str) -> Vec<String> {
     names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_visible_ascii_without_commas() {
+        assert!(check_one("inventory-2:a").is_ok());
+        for bad in ["", "a,b", "a b", "a\0", "ü", &"x".repeat(129)] {
+            assert!(check_one(bad).is_err() && check(&[bad.to_owned()]).is_err(), "{bad:?}");
+        }
+        assert!(check(&[]).is_ok() && check(&vec!["a".to_owned(); 64]).is_ok());
+        assert!(check(&vec!["a".to_owned(); 65]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_is_read_back_as_it_was(names in proptest::collection::vec("[!-~]{1,5}|.{0,5}", 0..5)) {
+            if check(&names).is_ok() {
+                prop_assert_eq!(split(&join(&names)), names);
+            }
+        }
+    }
+}

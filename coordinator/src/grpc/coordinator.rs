@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use participant::transaction::read_id;
-use participant::{TransactionRef, status};
+use participant::{TransactionRef, names, status};
 use proto::assent::transaction::v1 as api;
 use proto::assent::transaction::v1::coordinator_service_server::CoordinatorService;
 use protocol::Decision;
@@ -121,6 +121,7 @@ impl CoordinatorService for Transactions {
     ) -> Result<Response<api::RecoverTransactionResponse>, Status> {
         let api::RecoverTransactionRequest { transaction, participants } = request.into_inner();
         let transaction = transaction.ok_or_else(|| status::invalid("transaction", "is missing"))?;
+        names::check(&participants).map_err(|wrong| status::invalid("participants", wrong))?;
         let (transaction, participants) = self.reference(transaction, participants).await?;
         let recovered = recover::recover(&self.coordinator, transaction, participants).await;
         let outcome = match recovered.outcome {
@@ -145,4 +146,30 @@ fn state(state: i32) -> Result<Option<RecordState>, Status> {
 
 fn not_found(transaction_id: Uuid) -> Status {
     status::not_found("TRANSACTION_NOT_FOUND", "transaction", &transaction_id.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use participant::clock::now_unix_ms;
+
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn names_that_no_record_can_keep_are_refused() {
+        let world = World::start().await;
+        let transactions = Transactions::new(world.coordinator("one").await);
+        let transaction_id = Uuid::now_v7().to_string();
+        let recover = async |participants: &[&str]| {
+            let transaction =
+                api::TransactionRef { transaction_id: transaction_id.clone(), deadline_unix_ms: now_unix_ms() + 1_000 };
+            let participants = participants.iter().map(|name| (*name).to_owned()).collect();
+            let request = api::RecoverTransactionRequest { transaction: Some(transaction), participants };
+            transactions.recover_transaction(Request::new(request)).await.map(|answer| answer.into_inner().outcome())
+        };
+        for bad in [["inventory", "a\0b"], ["inventory,order", "payment"], ["inventory", ""]] {
+            assert_eq!(recover(&bad).await.unwrap_err().code(), tonic::Code::InvalidArgument, "{bad:?}");
+        }
+        assert_eq!(recover(&["inventory", "elsewhere"]).await.unwrap(), api::RecoveryOutcome::Aborted);
+    }
 }
