@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use csv::ByteRecord;
+use proto::limits::MAX_QUANTITY;
 use sha2::{Digest, Sha256};
 
 use super::treatment::{Treatment, Treatments, is_fee};
@@ -212,10 +213,11 @@ impl Reading {
             return; // counted with its invoice
         }
         let has_customer = !open.customer.is_empty();
-        let quantity = without_point_zero(&row.quantity).parse::<i64>();
+        // More than a line may be for is no count of anything; asked for, it would stop the setup of the whole file.
+        let quantity = without_point_zero(&row.quantity).parse::<i64>().ok().filter(|count| *count <= MAX_QUANTITY);
         let price = row.price.parse::<Decimal>();
         let sku_is_one = !row.sku.is_empty() && row.sku.len() <= 64 && !row.sku.chars().any(char::is_control);
-        let (Ok(quantity), Ok(price), true) = (quantity, price, sku_is_one) else { return self.malformed(line) };
+        let (Some(quantity), Ok(price), true) = (quantity, price, sku_is_one) else { return self.malformed(line) };
         let left_out = match price.to_minor(CURRENCY) {
             _ if is_fee(&row.sku) => Treatment::Fee,
             _ if quantity < 1 => Treatment::NonPositiveQuantity,
@@ -347,9 +349,9 @@ mod tests {
     #[test]
     fn no_row_stops_the_reading() {
         let rows = "1\n1,A\n\n,A,x,1,d,1,1,UK\n1,,x,1,d,1,1,UK\n1,A,x,many,d,1,1,UK\n1,A,x,1,d,1e3,1,UK\n\
-                    1,A,x,99999999999999999999,d,1,1,UK\n1/../2,A,x,1,d,1,1,UK\n1,A,x,1,d,1,no body,UK\n\"open,A,x\n";
+                    1,A,x,99999999999999999999,d,1,1,UK\n1,A,x,1000000001,d,1,1,UK\n1/../2,A,x,1,d,1,1,UK\n1,A,x,1,d,1,no body,UK\n\"open,A,x\n";
         let plan = plan(rows);
-        assert_eq!(plan.treatments.get(&Treatment::MalformedRow), Some(&10));
+        assert_eq!(plan.treatments.get(&Treatment::MalformedRow), Some(&11));
         assert_eq!(plan.malformed_lines.len(), 10);
         assert_eq!(plan.malformed_lines[0], 2);
         assert!(plan.invoices.is_empty());
