@@ -1,4 +1,7 @@
 //! Stock, what can be held of it, and what may be asked for.
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};

@@ -92,3 +92,47 @@ fn check_line(line: &Line) -> Result<(), (&'static str, String)> {
         false => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::Datelike;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines() -> impl Strategy<Value = Vec<Line>> {
+        let price = prop_oneof![0..=1_000_i64, 0..=i64::MAX / 8, Just(i64::MAX)];
+        let quantity = prop_oneof![1..=9_i64, Just(limits::MAX_QUANTITY)];
+        let line = (quantity, price).prop_map(|(quantity, unit_price_minor)| Line {
+            sku: "A".to_owned(),
+            quantity,
+            unit_price_minor,
+        });
+        proptest::collection::vec(line, 1..6)
+    }
+
+    proptest! {
+        #[test]
+        fn an_order_costs_exactly_what_its_lines_cost(lines in lines(), off in -1..=1_i64) {
+            let cost: i128 =
+                lines.iter().map(|line| i128::from(line.quantity) * i128::from(line.unit_price_minor)).sum();
+            // What 64 bits keep of it: wrong wherever it doesn't fit.
+            let total_minor = (cost as i64).wrapping_add(off);
+            let order = NewOrder {
+                account: "alice".to_owned(),
+                request_id: "r".to_owned(),
+                currency: "GBP".to_owned(),
+                lines,
+                total_minor,
+            };
+            prop_assert_eq!(check(&order).is_ok(), i128::from(total_minor) == cost);
+        }
+
+        #[test]
+        fn any_id_tells_a_time_that_can_be_stored(id in any::<u128>(), version in 1..=8_u128) {
+            // The version and variant of RFC 9562, so that most are of a kind that tells.
+            let id = Uuid::from_u128(id & !(0xf000_u128 << 64) & !(0xc_u128 << 60) | version << 76 | 0x8_u128 << 60);
+            prop_assert!((1500..290_000).contains(&create_time(id).year()));
+        }
+    }
+}

@@ -1,4 +1,7 @@
 //! Accounts, their ledger, and what can be authorised.
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};

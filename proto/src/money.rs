@@ -78,7 +78,44 @@ impl Money {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Of 0, 2 and 3 digits, known ones and any.
+    fn currency() -> impl Strategy<Value = String> {
+        prop_oneof![Just("JPY".to_owned()), Just("GBP".to_owned()), Just("KWD".to_owned()), "[A-Z]{3}"]
+    }
+
+    /// Any of 64 bits, and more of those near an end or near a unit.
+    fn minor() -> impl Strategy<Value = i64> {
+        let near = |at: i64| (-1_100..1_100_i64).prop_map(move |off| at.saturating_add(off));
+        prop_oneof![any::<i64>(), near(0), near(i64::MAX), near(i64::MIN)]
+    }
+
+    proptest! {
+        #[test]
+        fn every_amount_survives_the_wire(currency in currency(), minor in minor()) {
+            let wire = Money::from_minor(&currency, minor);
+            prop_assert_eq!(wire.to_minor(), Ok(minor));
+            prop_assert!(wire.units.signum() * i64::from(wire.nanos.signum()) >= 0);
+            let nanos_per_minor = 1_000_000_000 / 10_i128.pow(minor_digits(&currency));
+            let nanos = i128::from(wire.units) * 1_000_000_000 + i128::from(wire.nanos);
+            prop_assert_eq!(nanos, i128::from(minor) * nanos_per_minor);
+        }
+
+        #[test]
+        fn what_is_taken_from_the_wire_is_exact_and_has_one_form(
+            currency in currency(),
+            units in minor(),
+            nanos in prop_oneof![any::<i32>(), (-1_000..1_000_i32).prop_map(|millis| millis * 1_000_000)],
+        ) {
+            let wire = Money { currency_code: currency.clone(), units, nanos };
+            if let Ok(minor) = wire.to_minor() {
+                prop_assert_eq!(Money::from_minor(&currency, minor), wire);
+            }
+        }
+    }
 
     fn money(currency: &str, units: i64, nanos: i32) -> Money {
         Money { currency_code: currency.to_owned(), units, nanos }
