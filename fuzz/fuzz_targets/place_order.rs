@@ -55,8 +55,11 @@ fn every_participant_takes(order: &Order, request_id: &str) {
     let read = lines::from_json(&lines::to_json(&written.lines).expect("lines are written")).expect("lines are read");
     assert_eq!(read, written.lines);
     let as_placed = |line: &coordinator::OrderLine| (line.sku.clone(), line.quantity, line.unit_price_minor);
-    let as_read = |line: order_svc::lines::Line| (line.sku, line.quantity, line.unit_price_minor);
-    assert_eq!(read.into_iter().map(as_read).collect::<Vec<_>>(), order.lines.iter().map(as_placed).collect::<Vec<_>>());
+    let as_read = |line: order_svc::Line| (line.sku, line.quantity, line.unit_price_minor);
+    assert_eq!(
+        read.into_iter().map(as_read).collect::<Vec<_>>(),
+        order.lines.iter().map(as_placed).collect::<Vec<_>>()
+    );
 
     let wanted = Payments.decode(&payment).expect("the payment service takes it");
     assert_eq!((wanted.account.as_str(), wanted.currency.as_str()), (order.account.as_str(), order.currency.as_str()));

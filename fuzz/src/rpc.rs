@@ -59,14 +59,17 @@ impl Face {
         let (path, is_request) = self.rpcs[usize::from(*rpc) % self.rpcs.len()];
         let (name, message) = rest.split_at(usize::from(*name_bytes).min(rest.len()));
         let headers = self.answer(path, name, message);
-        let code = headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()));
+        // A success tells its code only after its message.
+        let code = headers.get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
         let possible: &[Code] = match is_request(message) {
+            // The one that says in an answer of its own that it can't be known.
+            true if path.ends_with("/RecoverTransaction") => &[Code::Ok, Code::Unavailable, Code::InvalidArgument],
             true => &[Code::Unavailable, Code::InvalidArgument],
             // What the library says of bytes that it can't decode.
             false => &[Code::Internal],
         };
         let said = || String::from_utf8_lossy(headers.get("grpc-message").map_or(b"", HeaderValue::as_bytes));
-        assert!(code.is_some_and(|code| possible.contains(&code)), "{path}: {code:?} {}", said());
+        assert!(possible.contains(&code), "{path}: {code:?} {}", said());
         let header_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         assert!(header_bytes <= MAX_HEADER_BYTES, "{path}: an answer of {header_bytes} bytes can't be received");
     }
@@ -92,11 +95,12 @@ impl Face {
 pub fn coordinator() -> Routes {
     let url = "postgres://nowhere/nothing";
     let args = coordinator::Args::parse_from(["coordinator", "--database-url", url]);
+    let pool = closed_pool();
     // Its tasks end with this runtime.
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let connect = connect_options(url, "fuzz").expect("a URL");
-        let store = coordinator::Store::start(closed_pool(), connect);
+        let store = coordinator::Store::start(pool, connect);
         let participants = coordinator::Participants::start(&args.participants).expect("participants");
         coordinator::routes(&coordinator::Coordinator::new(args, "owner".to_owned(), store, participants))
     })

@@ -14,6 +14,7 @@ use participant::crash_point;
 
 use crate::config::Args;
 
+pub use domain::Line;
 pub use grpc::add_services;
 pub use resource::Orders;
 pub use store::lines;

@@ -56,7 +56,12 @@ fn write(folder: &Path, inputs: impl IntoIterator<Item = Vec<u8>>) -> std::io::R
 
 /// Which RPC, then how long the client's name is, that name, and the request.
 fn write_rpcs<'a>(folder: &Path, requests: impl Iterator<Item = &'a Vec<u8>>) -> std::io::Result<()> {
-    write(folder, requests.zip(0_u8..).map(|(request, rpc)| [&[rpc, 4], b"shop".as_slice(), request].concat()))
+    let requests: Vec<&[u8]> = requests.map(Vec::as_slice).collect();
+    let call = |(rpc, request): (u8, &&[u8])| [&[rpc, 4], b"shop".as_slice(), request].concat();
+    // The same with a text, as the first field, that is longer than any answer may be.
+    let long = GetBranchRequest { transaction_id: "\u{1}".repeat(3_500) }.encode_to_vec();
+    let longer = |(rpc, request): (u8, &&[u8])| [&call((rpc, request)), long.as_slice()].concat();
+    write(folder, (0..).zip(&requests).map(call).chain((0..).zip(&requests).map(longer)))
 }
 
 /// Bytes without an order, the same every time.
