@@ -8,7 +8,7 @@ VERIFY ?= --attempts 2 --participants 2 --depth-first --max-steps 100000000
 SEEDS ?= --from 0 --count 1000000 --threads 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lint build demo test lint chaos verify fuzz bench clean-demo
+.PHONY: help setup setup-lint setup-fuzz build demo test lint chaos verify fuzz bench clean-demo
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,7 +38,10 @@ verify: setup ## Model-check a larger world, simulate more clusters than the tes
 	$(CARGO) run --release --locked -p sim -- $(VERIFY)
 	$(CARGO) run --release --locked -p sim -- seeds $(SEEDS)
 
-fuzz: setup ## Try what is decoded with made-up inputs, FUZZ_SECONDS a target (30; the first build takes minutes)
+setup-fuzz: ## Install what `make fuzz` needs besides (a C++ compiler; cargo-fuzz under target/)
+	@scripts/setup.sh --fuzz
+
+fuzz: setup-fuzz ## Try all that is decoded with made-up inputs, FUZZ_SECONDS a target (30; the first build takes minutes)
 	@scripts/fuzz.sh
 
 bench: setup ## Measure orders per second on this machine (BENCH="...")

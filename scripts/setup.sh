@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what this machine lacks to build, run and test Assent, and with --lint to lint it.
+# Installs what this machine lacks to build, run and test Assent, with --lint to lint it, and with --fuzz to fuzz it.
 # Does nothing, and that quickly, when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -53,6 +53,7 @@ if [[ ${1:-} == --lint ]]; then
     has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
     has shellcheck || packages+=(shellcheck)
 fi
+if [[ ${1:-} == --fuzz ]]; then has c++ || packages+=(g++); fi # libFuzzer is built from source
 wants_postgres=false
 { has_postgres && has_postgres_user; } || wants_postgres=true
 
