@@ -138,7 +138,12 @@ pub async fn place(
             lines: lines.clone(),
             timeout_ms: 0,
         };
-        let status = match client.place_order(services.request(message)).await {
+        let mut request = services.request(message);
+        if repeats > 0 {
+            // As gRPC's own retries say it: the coordinator then takes no second hold before it knows of the first.
+            request.metadata_mut().insert("grpc-previous-rpc-attempts", repeats.into());
+        }
+        let status = match client.place_order(request).await {
             Ok(answer) => {
                 let transaction_id = Some(answer.into_inner().transaction_id);
                 return Placed { outcome: Outcome::Confirmed, transaction_id, repeats };
