@@ -1,7 +1,7 @@
 //! Faults: what each kind does, and how all of them end.
 use super::message::{CLIENTS, Message, Node};
 use super::plan::{COORDINATORS, Fault, PARTICIPANTS};
-use super::{Counted, DATABASE_CLOCK, Event, RECORDS, World, note};
+use super::{Counted, Event, RECORDS, World, note};
 use protocol::invariants::Invariant;
 
 /// How long after the heal everything must be resolved, on top of what clocks and late messages add.
@@ -56,11 +56,9 @@ impl World {
             Fault::Partition => self.partition(),
             Fault::ClockJump if self.plan.skew_ms > 0 => {
                 let clock = self.rng.place(self.skew_ms.len());
-                if clock != CLIENTS || CLIENTS == DATABASE_CLOCK {
-                    self.skew_ms[clock] = self.rng.around_zero(self.plan.skew_ms);
-                    self.count(Counted::ClockJumped);
-                    note!(self, "clock {clock} is off by {} ms", self.skew_ms[clock]);
-                }
+                self.skew_ms[clock] = self.rng.around_zero(self.plan.skew_ms);
+                self.count(Counted::ClockJumped);
+                note!(self, "clock {clock} is off by {} ms", self.skew_ms[clock]);
             }
             Fault::ClockJump => {}
             Fault::SlowDisk => {
