@@ -97,8 +97,8 @@ impl Store {
         if deletable.is_empty() {
             return Ok(0);
         }
-        // Final states never change, so what was read still holds.
-        let deleted = sqlx::query("DELETE FROM record WHERE transaction_id = ANY($1::uuid[])")
+        // A final state never changes; but one that was written lazily may be lost again with a crash of the database.
+        let deleted = sqlx::query("DELETE FROM record WHERE transaction_id = ANY($1::uuid[]) AND state <> 1")
             .bind(deletable)
             .execute(&self.pool)
             .await?;
