@@ -10,14 +10,18 @@ use crate::system::System;
 
 /// Everything must be out of doubt so soon after everything is up again.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
+/// And so soon after the last answer, where clients went on longer than that.
+const LAST_ORDERS_SETTLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a fault ended.
 #[derive(Debug, Default)]
 pub struct Aftermath {
     /// Requests by their first answer.
     pub answers: BTreeMap<&'static str, usize>,
-    /// The slowest first answer.
+    /// The slowest answer.
     pub slowest: Duration,
+    /// What that was, and to which request.
+    pub slowest_was: String,
     /// From everything being up again to nothing being in doubt.
     pub settled: Duration,
     /// What is wrong.
@@ -35,20 +39,23 @@ impl Aftermath {
         up: Instant,
     ) -> Self {
         let answers = Books::kinds(&requests);
-        let slowest = requests.iter().map(Request::slowest).max().unwrap_or_default();
-        client.settled(SETTLED_WITHIN.saturating_sub(up.elapsed())).await;
+        let slowest_request = requests.iter().max_by_key(|request| request.slowest());
+        let slowest = slowest_request.map(Request::slowest).unwrap_or_default();
+        let slowest_was = slowest_request.map(|it| format!("{} {:?}", it.request_id, it.answers)).unwrap_or_default();
+        // Orders that were placed when all was well again are no longer the fault's, but they take their moment too.
+        client.settled(SETTLED_WITHIN.saturating_sub(up.elapsed()).max(LAST_ORDERS_SETTLE_WITHIN)).await;
         let settled = up.elapsed();
         Books::resolve(client, &mut requests).await;
         client.settled(SETTLED_WITHIN).await;
         let mut violations = books.check(system, client, requests).await;
         let report = doctor::examine(system, &[]).await;
         violations.extend(report.wrong().into_iter().map(|invariant| format!("{invariant:?}")));
-        Aftermath { answers, slowest, settled, violations }
+        Aftermath { answers, slowest, slowest_was, settled, violations }
     }
 
     /// Insists that nothing is wrong; says how it went.
     pub fn is_sound(&self, fault: &str) {
-        let Aftermath { answers, slowest, settled, violations } = self;
+        let Aftermath { answers, slowest, settled, violations, .. } = self;
         println!(
             "{fault}: {answers:?}, slowest answer {} ms, settled {} ms after it was over",
             slowest.as_millis(),

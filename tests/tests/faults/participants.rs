@@ -8,9 +8,10 @@ use crate::{Scene, confirms};
 const DOWN_FOR: Duration = Duration::from_secs(10);
 /// What an order may take while a participant is down: nothing answers at its port, so that is known at once.
 const DOWN_IS_TOLD_WITHIN: Duration = Duration::from_millis(1_500);
-/// What an order may take while a participant is frozen: its own time limit, set here, and what giving it up takes.
+/// What an order may take while a participant is frozen: its own time limit, set here, and what writing down that it is
+/// given up may take, as long as that is tried (2 s; some milliseconds where the machine is not busy).
 const TIMEOUT_MS: u64 = 1_000;
-const FROZEN_IS_TOLD_WITHIN: Duration = Duration::from_millis(TIMEOUT_MS + 1_000);
+const FROZEN_IS_TOLD_WITHIN: Duration = Duration::from_millis(TIMEOUT_MS + 2_000);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_are_refused_in_bounded_time_while_a_participant_is_down_for_ten_seconds() {
@@ -27,7 +28,7 @@ async fn orders_are_refused_in_bounded_time_while_a_participant_is_down_for_ten_
         confirms(&load, 1).await;
         let after = scene.conclude(&format!("{} down for 10 s", service.name()), load, up).await;
         assert!(after.answers["aborted"] > 100, "{:?}", after.answers);
-        assert!(after.slowest < DOWN_IS_TOLD_WITHIN, "an answer took {:?}", after.slowest);
+        assert!(after.slowest < DOWN_IS_TOLD_WITHIN, "an answer took {:?}: {}", after.slowest, after.slowest_was);
     });
     futures::future::join_all(down).await;
 }
@@ -57,6 +58,11 @@ async fn a_participant_frozen_past_every_deadline_is_met_by_fences_when_it_goes_
         confirms(&load, 1).await;
         let after = scene.conclude(&fault, load, awake).await;
         assert!(after.answers["aborted"] > 0, "{:?}", after.answers);
-        assert!(after.slowest < FROZEN_IS_TOLD_WITHIN, "{fault}: an answer took {:?}", after.slowest);
+        assert!(
+            after.slowest < FROZEN_IS_TOLD_WITHIN,
+            "{fault}: an answer took {:?}: {}",
+            after.slowest,
+            after.slowest_was
+        );
     }
 }
