@@ -3,6 +3,7 @@
 #![no_main]
 use std::collections::BTreeMap;
 
+use fuzz::amounts;
 use inventory_svc::Inventory;
 use order_svc::{Line, Orders, lines};
 use participant::{InvalidBranch, Resource};
@@ -50,6 +51,11 @@ fn order(bytes: &[u8]) -> Result<(), InvalidBranch> {
     let cost = |line: &Line| i128::from(line.quantity) * i128::from(line.unit_price_minor);
     assert_eq!(i128::from(order.total_minor), order.lines.iter().map(cost).sum::<i128>());
     assert!(order.lines.iter().all(|line| line.quantity > 0 && line.unit_price_minor >= 0));
+    let asked = OrderBranch::decode(bytes).expect("it was decoded before");
+    assert!(amounts::is(order.total_minor, &asked.total.expect("a total")));
+    for (line, asked) in order.lines.iter().zip(asked.lines) {
+        assert!(amounts::is(line.unit_price_minor, &asked.unit_price.expect("a price")));
+    }
     let written = lines::to_json(&order.lines).expect("lines are written");
     assert!(!order.lines.iter().any(|line| line.sku.contains('\0')), "Postgres takes no NUL in a text");
     assert_eq!(lines::from_json(&written).expect("lines are read"), order.lines);
@@ -75,6 +81,8 @@ fn order(bytes: &[u8]) -> Result<(), InvalidBranch> {
 fn payment(bytes: &[u8]) -> Result<(), InvalidBranch> {
     let wanted = Payments.decode(bytes)?;
     assert!(wanted.amount_minor >= 0 && limits::check_account(&wanted.account).is_ok());
+    let asked = PaymentBranch::decode(bytes).expect("it was decoded before");
+    assert!(amounts::is(wanted.amount_minor, &asked.amount.expect("an amount")));
     let amount = Some(Money::from_minor(&wanted.currency, wanted.amount_minor));
     let again = PaymentBranch { account: wanted.account.clone(), amount };
     assert_eq!(Payments.decode(&again.encode_to_vec()), Ok(wanted));

@@ -2,6 +2,7 @@
 #![no_main]
 use arbitrary::{Result, Unstructured};
 use cli::money::{Decimal, MoneyView, parse_currency};
+use fuzz::amounts::{is, nanos, nanos_per_minor};
 use fuzz::orders;
 use proto::google::r#type::Money;
 use proto::money::{MoneyError, is_currency, minor_digits};
@@ -22,20 +23,11 @@ fn amounts(data: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// What one minor unit is in billionths of a unit.
-fn nanos_per_minor(currency: &str) -> i128 {
-    1_000_000_000 / 10_i128.pow(minor_digits(currency))
-}
-
-fn nanos(money: &Money) -> i128 {
-    i128::from(money.units) * 1_000_000_000 + i128::from(money.nanos)
-}
-
 fn from_wire(money: &Money) {
     let step = nanos_per_minor(&money.currency_code);
     match money.to_minor() {
         Ok(minor) => {
-            assert_eq!(i128::from(minor) * step, nanos(money));
+            assert!(is(minor, money), "{minor} of {money:?}");
             assert_eq!(&Money::from_minor(&money.currency_code, minor), money, "each amount has one form");
         }
         Err(MoneyError::Currency) => assert!(!is_currency(&money.currency_code)),

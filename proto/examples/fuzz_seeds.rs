@@ -20,8 +20,8 @@ fn main() -> std::io::Result<()> {
     write_rpcs(&folder.join("order_rpcs"), orders().iter().chain(&participant(order_branch())))?;
     write_rpcs(&folder.join("payment_rpcs"), payment().iter().chain(&participant(payment_branch())))?;
     write_rpcs(&folder.join("coordinator_rpcs"), coordinator().iter())?;
-    let branches = [stock_branch(), order_branch(), payment_branch()].into_iter().zip(0..);
-    write(&folder.join("branches"), branches.map(|(branch, participant)| [vec![participant], branch].concat()))?;
+    let branches = [(0, stock_branch()), (1, order_branch()), (1, overflowing_order_branch()), (2, payment_branch())];
+    write(&folder.join("branches"), branches.map(|(participant, branch)| [vec![participant], branch].concat()))?;
     let random = || (0..8_u32).map(|seed| scattered(seed, 1 << (5 + seed % 6)));
     for target in ["place_order", "money"] {
         write(&folder.join(target), random())?;
@@ -89,6 +89,14 @@ fn stock_branch() -> Vec<u8> {
 fn order_branch() -> Vec<u8> {
     let (account, request_id) = ("alice".to_owned(), "shop/1".to_owned());
     OrderBranch { account, request_id, lines: order_lines(), total: pounds(5, 100_000_000) }.encode_to_vec()
+}
+
+/// Costs 2^64 minor units, and says that it costs what 64 bits keep of that.
+fn overflowing_order_branch() -> Vec<u8> {
+    let unit_price = pounds(46_116_860_184_273_879, 40_000_000);
+    let lines = vec![OrderLine { sku: "A".to_owned(), quantity: 4, unit_price }];
+    let (account, request_id) = ("alice".to_owned(), "shop/1".to_owned());
+    OrderBranch { account, request_id, lines, total: pounds(0, 0) }.encode_to_vec()
 }
 
 fn payment_branch() -> Vec<u8> {
