@@ -54,7 +54,7 @@ impl Variant {
 /// A Postgres server of our own, and its programs.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// The folder of `psql` and `pgbench`.
+    /// The folder of `psql` and `pgbench`; what is not there is looked for on PATH.
     pub bin: PathBuf,
     /// Where it listens, on the loopback interface.
     pub port: u16,
@@ -196,7 +196,9 @@ impl Server {
         input: &str,
     ) -> Result<String, Failed> {
         let not_run = |error| Failed::NotRun { tool, error };
-        let mut command = Command::new(self.bin.join(tool));
+        // Clients may be installed elsewhere than the server.
+        let beside = self.bin.join(tool);
+        let mut command = Command::new(if beside.is_file() { beside } else { tool.into() });
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
             command.env_remove(name);
         }
