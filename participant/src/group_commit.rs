@@ -71,6 +71,9 @@ pub struct Options {
     pub linger: Duration,
     /// When to give up on a database that doesn't answer, and answer doubt.
     pub doubt_after: Duration,
+    /// When to give up a connection on which a batch has not ended: a database that vanished without a word would keep the
+    /// writer for as long as TCP waits. The connection goes with it, so it is as if it had been lost.
+    pub batch_within: Duration,
 }
 
 impl Default for Options {
@@ -80,6 +83,7 @@ impl Default for Options {
             queue: 4096,
             linger: Duration::from_millis(5),
             doubt_after: Duration::from_millis(1500),
+            batch_within: Duration::from_secs(10),
         }
     }
 }
@@ -267,7 +271,9 @@ impl<W: Work> Writer<W> {
                 }
             }
         };
-        match self.transact(&mut connection, entries).await {
+        let within = self.options.batch_within;
+        let transacted = tokio::time::timeout(within, self.transact(&mut connection, entries)).await;
+        match transacted.unwrap_or_else(|_| Err(silent(within))) {
             Ok(replies) => {
                 self.connection = Some(connection);
                 Ok(replies)
@@ -277,10 +283,11 @@ impl<W: Work> Writer<W> {
                     Failure::Lost | Failure::Retry => Run::Again(error.to_string()),
                     Failure::Refused => Run::Refused(error.to_string()),
                 };
-                if classify(&error) == Failure::Lost || connection.execute("ROLLBACK").await.is_err() {
-                    let _ = connection.close_hard().await;
-                } else {
+                let is_lost = classify(&error) == Failure::Lost;
+                if !is_lost && matches!(tokio::time::timeout(within, connection.execute("ROLLBACK")).await, Ok(Ok(_))) {
                     self.connection = Some(connection);
+                } else {
+                    let _ = connection.close_hard().await;
                 }
                 Err(run)
             }
@@ -303,4 +310,10 @@ impl<W: Work> Writer<W> {
         crash_point::pass("batch.after_commit");
         Ok(replies)
     }
+}
+
+/// The database has said nothing for so long.
+fn silent(within: Duration) -> sqlx::Error {
+    let message = format!("the database has not answered a batch within {} ms", within.as_millis());
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
 }

@@ -13,7 +13,7 @@ use crate::audit::Check;
 use crate::clock::now_unix_ms;
 use crate::group_commit::{GroupCommit, Options};
 use crate::postgres::{connect_options, connect_pool};
-use crate::testing::Postgres;
+use crate::testing::{Postgres, Proxy};
 use crate::{InvalidBranch, PreparedBranch, Refusal, Resource, TransactionRef};
 
 /// Seats in rooms, one for each branch. A branch that names the room "poison" fails the whole batch.
@@ -404,4 +404,21 @@ async fn a_durable_commit_flushes_what_was_committed_lazily_before() {
         .await
         .unwrap();
     assert!(flushed);
+}
+
+#[tokio::test]
+async fn a_writer_whose_database_falls_silent_takes_another_connection() {
+    let world = World::with_seats(10).await;
+    let url = world.postgres.url();
+    let port = url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap().parse().unwrap();
+    let proxy = Proxy::start(port).await;
+    let connect = connect_options(&url, "writer").unwrap().port(proxy.port());
+    let options = Options { batch_within: Duration::from_millis(300), ..Options::default() };
+    let writer = GroupCommit::start(Arc::new(LogWork::new(Arc::new(Seats))), connect, options);
+    let (before, meanwhile) = (transaction(), transaction());
+    assert_eq!(writer.submit(prepare(before, "hall")).await.unwrap(), Reply::Voted(Vote::Yes, None));
+    proxy.silence();
+    let answer = tokio::time::timeout(Duration::from_secs(5), writer.submit(prepare(meanwhile, "hall"))).await;
+    assert_eq!(answer.expect("an answer in bounded time").unwrap(), Reply::Voted(Vote::Yes, None));
+    assert_eq!(world.seats().await, (8, 0), "one hold for each, whatever had arrived before the silence");
 }

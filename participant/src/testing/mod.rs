@@ -5,6 +5,7 @@ mod folder;
 mod port;
 mod postgres;
 mod process;
+mod proxy;
 mod template;
 
 use sqlx::{Connection, PgConnection, PgPool};
@@ -17,6 +18,7 @@ pub use folder::folder;
 pub use port::Port;
 pub use postgres::Postgres;
 pub use process::Process;
+pub use proxy::Proxy;
 
 /// A branch of a new transaction.
 pub fn branch<B>(branch: B) -> PreparedBranch<B> {
