@@ -102,7 +102,8 @@ async fn a_refusal_that_comes_while_the_record_is_aborted_for_doubt_changes_no_a
     let placing = place(&coordinator, "request", order("A"), 3_000);
     let resuming = async {
         until("inventory has refused", async || world.inventory.count(BranchState::Aborted) == 1).await;
-        tokio::time::sleep(Duration::from_millis(50)).await; // the answer on its way
+        // One RPC at a time goes to a participant: when the next one is answered, the refusal has arrived.
+        crate::testing::ask(&coordinator, "inventory").await;
         world.postgres.resume();
     };
     let (answer, ()) = tokio::join!(placing, resuming);

@@ -114,3 +114,15 @@ pub async fn abandon(dead: &Arc<Coordinator>, request_id: &str, recorded: bool) 
     }
     transaction_id
 }
+
+/// Asks a participant for its vote on a transaction that nobody drives.
+pub async fn ask(coordinator: &Coordinator, participant: &str) {
+    let transaction = TransactionRef { transaction_id: Uuid::now_v7(), deadline_unix_ms: now_unix_ms() + 3_000 };
+    let branch = proto::assent::transaction::v1::PrepareBranch {
+        transaction: Some(transaction.into()),
+        participants: coordinator.participants.names(),
+        owner_id: coordinator.owner_id.clone(),
+        branch: Vec::new(),
+    };
+    coordinator.participants.get(participant).unwrap().prepare.prepare(branch).await;
+}
