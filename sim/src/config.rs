@@ -1,12 +1,16 @@
 //! What one exploration covers. A bigger exploration is only another configuration.
 use crate::mutant::Mutant;
 
-/// One client request, how many attempts are made at it, and what may go wrong.
+/// Attempts at one client request or at several, and what may go wrong.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The content's digest of each attempt's request; as many attempts as digests. They all use the same request id, and
-    /// their deadlines are in this order.
+    /// The content's digest of each attempt's request; as many attempts as digests. Their deadlines are in this order.
     pub digests: Vec<u8>,
+    /// The id of the request that each is an attempt at; all the same by default. As long as `digests`.
+    pub requests: Vec<u8>,
+    /// How many units of one SKU the first participant has, of which each attempt needs one: it refuses when none is
+    /// left, and only then. Without a number it refuses as it likes.
+    pub units: Option<i8>,
     /// Whether each attempt is known to be a retry, so that its record goes first. As long as `digests`.
     pub insert_first: Vec<bool>,
     /// Participants of each attempt.
@@ -42,6 +46,8 @@ impl Config {
     pub fn everything(attempts: usize, participants: usize) -> Self {
         Config {
             digests: vec![0; attempts],
+            requests: vec![0; attempts],
+            units: None,
             insert_first: vec![false; attempts],
             participants,
             may_refuse: participants,
@@ -68,6 +74,11 @@ impl Config {
         Config { participant_crashes: false, record_crashes: false, ..self }
     }
 
+    /// The same with each attempt at a request of its own, and this many units of the SKU that all of them want.
+    pub fn of_one_sku(self, units: i8) -> Self {
+        Config { requests: (0u8..).take(self.attempts()).collect(), units: Some(units), ..self }
+    }
+
     /// The same with this mistake made.
     pub fn with(self, mutant: Mutant) -> Self {
         Config { mutant: Some(mutant), ..self }
@@ -76,6 +87,11 @@ impl Config {
     /// How many attempts there are.
     pub fn attempts(&self) -> usize {
         self.digests.len()
+    }
+
+    /// Whether a participant may refuse as it likes.
+    pub(crate) fn chooses(&self, participant: usize) -> bool {
+        participant < self.may_refuse && !(participant == 0 && self.units.is_some())
     }
 
     /// Whether this mistake is made.

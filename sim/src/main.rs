@@ -63,6 +63,9 @@ struct ModelArguments {
     /// The attempts differ in their content.
     #[arg(long)]
     other_content: bool,
+    /// Each attempt is at a request of its own, and wants one of so many units of the same SKU.
+    #[arg(long)]
+    units: Option<i8>,
     /// Leave out watermarks and collection.
     #[arg(long)]
     no_collection: bool,
@@ -133,6 +136,9 @@ fn explore(arguments: &ModelArguments) -> ExitCode {
     }
     if arguments.other_content {
         config.digests = (0u8..).take(arguments.attempts).collect();
+    }
+    if let Some(units) = arguments.units {
+        config = config.of_one_sku(units);
     }
     if arguments.no_collection {
         config = config.without_collection();

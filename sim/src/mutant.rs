@@ -62,4 +62,10 @@ pub enum Mutant {
     AdoptedAcrossDigests,
     /// The unique index on requests is missing.
     RequestNotUnique,
+    /// A participant holds stock by what it read before, in another local transaction.
+    StockReadBefore,
+    /// A hold is given back for every ABORT that arrives.
+    ReleasedAgain,
+    /// The stock is flushed later than the row that says that some of it is held.
+    StockFlushedLater,
 }

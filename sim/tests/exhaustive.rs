@@ -64,3 +64,13 @@ fn two_attempts_and_recoveries_that_know_the_request() {
         612_463,
     );
 }
+
+#[test]
+fn one_attempt_at_three_participants_with_lost_writes() {
+    assert_holds(Config::everything(1, 3).without_collection(), 216_209);
+}
+
+#[test]
+fn two_transactions_on_the_last_unit_of_one_sku() {
+    assert_holds(Config::everything(2, 1).without_collection().of_one_sku(1), 1_134_656);
+}

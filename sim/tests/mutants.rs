@@ -46,12 +46,22 @@ fn long_apart() -> Config {
     }
 }
 
+/// Two transactions that want the last unit of one SKU; no collection.
+fn last_unit() -> Config {
+    Config::everything(2, 1).without_collection().of_one_sku(1)
+}
+
 macro_rules! caught {
     ($($name:ident: $mutant:ident in $config:expr, by $invariant:literal;)*) => {
         $(#[test]
         fn $name() {
             assert_caught($config, Mutant::$mutant, $invariant);
         })*
+
+        /// Doesn't compile as long as a mistake is not listed.
+        const _: fn(Mutant) = |mutant| match mutant {
+            $(Mutant::$mutant => {})*
+        };
     };
 }
 
@@ -84,4 +94,7 @@ caught! {
     rows_keyed_by_request: KeyedByRequest in two(), by "one-order-per-request";
     an_outcome_adopted_across_digests: AdoptedAcrossDigests in Config { digests: vec![0, 1], ..two() }, by "answer-honesty";
     a_request_held_twice: RequestNotUnique in two(), by "answer-honesty";
+    stock_read_before_it_is_held: StockReadBefore in last_unit(), by "no-oversell";
+    a_hold_given_back_twice: ReleasedAgain in last_unit(), by "no-oversell";
+    stock_flushed_later_than_its_hold: StockFlushedLater in last_unit(), by "no-orphan-holds";
 }

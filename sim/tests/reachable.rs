@@ -98,3 +98,25 @@ fn a_committed_transaction_can_end_and_be_forgotten() {
     ];
     assert_reached(Config::everything(1, 2), wanted);
 }
+
+#[test]
+fn the_last_unit_can_be_sold_once_it_was_given_back_by_someone_else() {
+    let wanted = vec![
+        Property::sometimes("sold to one, refused to the other", |_, state: &State| {
+            told(state, |outcome| outcome == Outcome::Accepted)
+                && told(state, |outcome| matches!(outcome, Outcome::Rejected { .. }))
+        }),
+        Property::sometimes("held by the first, sold to the second", |_, state: &State| {
+            let [first, second] = &state.attempts[..] else { return false };
+            first.seen.prepared == 1 && first.seen.branch_aborted && second.seen.branch_committed
+        }),
+        Property::sometimes("a release that a crash has taken back", |_, state: &State| {
+            state.attempts.iter().any(|attempt| {
+                attempt.seen.prepared == 1
+                    && attempt.seen.branch_aborted
+                    && attempt.rows.iter().any(|row| row.now == Some(BranchState::Prepared))
+            })
+        }),
+    ];
+    assert_reached(Config::everything(2, 1).without_collection().of_one_sku(1), wanted);
+}

@@ -14,7 +14,8 @@ pub(super) fn holds(config: &Config, state: &State) -> bool {
 fn is_honest(config: &Config, state: &State, t: usize, answer: Answer) -> bool {
     let about = &state.attempts[answer.about];
     let concerns = |other: usize| other == answer.about || !config.past_retention;
-    let same_content = |other: usize| config.digests[other] == config.digests[t];
+    let same_request = |other: usize| config.requests[other] == config.requests[t];
+    let same_content = |other: usize| same_request(other) && config.digests[other] == config.digests[t];
     let told_of_own_content = same_content(answer.about);
     match answer.outcome {
         Outcome::Accepted | Outcome::OfHolder(Decision::Commit) => {
@@ -27,7 +28,7 @@ fn is_honest(config: &Config, state: &State, t: usize, answer: Answer) -> bool {
                     !seen.committed && !seen.branch_committed
                 })
         }
-        Outcome::RequestReused => (0..config.attempts()).any(|other| !same_content(other)),
+        Outcome::RequestReused => (0..config.attempts()).any(|other| same_request(other) && !same_content(other)),
         Outcome::Unknown => true,
     }
 }

@@ -5,6 +5,7 @@ mod atomicity;
 mod decision_stability;
 mod in_doubt_resolves;
 mod no_orphan_holds;
+mod no_oversell;
 mod one_order_per_request;
 mod validity;
 
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Property<Config>> {
         Property::always("agreement", agreement::holds),
         Property::always("one-order-per-request", one_order_per_request::holds),
         Property::always("no-orphan-holds", no_orphan_holds::holds),
+        Property::always("no-oversell", no_oversell::holds),
         Property::always("in-doubt-resolves", in_doubt_resolves::holds),
     ]
 }

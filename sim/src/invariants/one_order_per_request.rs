@@ -4,6 +4,9 @@ use crate::config::Config;
 use crate::model::State;
 
 pub(super) fn holds(config: &Config, state: &State) -> bool {
-    let committed = state.attempts.iter().filter(|attempt| attempt.seen.committed || attempt.seen.branch_committed);
-    config.past_retention || committed.count() <= 1
+    let committed = |request: u8| {
+        let attempts = state.attempts.iter().zip(&config.requests).filter(move |(_, of)| **of == request);
+        attempts.filter(|(attempt, _)| attempt.seen.committed || attempt.seen.branch_committed).count()
+    };
+    config.past_retention || config.requests.iter().all(|request| committed(*request) <= 1)
 }

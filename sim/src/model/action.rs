@@ -164,7 +164,7 @@ fn of_messages(config: &Config, state: &State, t: usize, p: usize, actions: &mut
     let row = attempt.rows[p].now;
     if attempt.prepare_sent {
         let running = matches!(attempt.owner, OwnerSlot::Running(_));
-        let chooses = branch::prepare(row, false) == Prepare::TryHold && p < config.may_refuse;
+        let chooses = branch::prepare(row, false) == Prepare::TryHold && config.chooses(p);
         for refuses in [false, true] {
             for answered in [false, true] {
                 if (chooses || !refuses) && (running || !answered) {

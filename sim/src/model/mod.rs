@@ -15,7 +15,7 @@ mod state;
 
 pub use action::Action;
 pub use settle::settle;
-pub use state::{Answer, Attempt, Cell, OwnerSlot, Record, Run, RunOperation, Seen, State};
+pub use state::{Answer, Attempt, Cell, OwnerSlot, Record, Run, RunOperation, Seen, State, Taken};
 
 use crate::config::Config;
 use crate::invariants;

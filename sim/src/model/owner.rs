@@ -1,7 +1,7 @@
 //! Drives [`protocol::owner::Owner`] as a coordinator's process does.
 use super::action::misread;
-use super::records;
 use super::state::{Answer, OwnerSlot, State};
+use super::{participant, records};
 use crate::config::Config;
 use crate::mutant::Mutant;
 use protocol::owner::{Command, Event, Holder, Outcome, Owner};
@@ -11,6 +11,7 @@ use protocol::{Decision, Vote};
 pub(super) fn start(config: &Config, state: &mut State, t: usize) {
     let owner = Owner::new(config.participants, config.insert_first[t]);
     state.attempts[t].owner = OwnerSlot::Running(owner);
+    state.attempts[t].saw_stock = config.makes(Mutant::StockReadBefore) && participant::has_stock(config, state);
     feed(config, state, t, Event::Start);
     if config.makes(Mutant::StagedBeforeDurable) {
         feed(config, state, t, Event::Staged(Stage::Staged));
@@ -25,7 +26,7 @@ pub(super) fn crash(state: &mut State, t: usize) {
 
 pub(super) fn deadline(config: &Config, state: &mut State, t: usize) {
     if config.makes(Mutant::TimeoutWithoutCas) && state.attempts[t].answer.is_none() {
-        answer(state, t, Outcome::Aborted);
+        answer(config, state, t, Outcome::Aborted);
         return crash(state, t);
     }
     feed(config, state, t, Event::DeadlinePassed);
@@ -34,7 +35,7 @@ pub(super) fn deadline(config: &Config, state: &mut State, t: usize) {
 pub(super) fn voted(config: &Config, state: &mut State, t: usize, participant: usize, vote: Vote) {
     let vote = misread(config, vote);
     if vote == Vote::No && config.makes(Mutant::RejectedBeforeStaged) && state.attempts[t].answer.is_none() {
-        answer(state, t, Outcome::Rejected { participant });
+        answer(config, state, t, Outcome::Rejected { participant });
         return crash(state, t);
     }
     feed(config, state, t, Event::Voted { participant, vote });
@@ -56,7 +57,7 @@ pub(super) fn stage_lands(config: &Config, state: &mut State, t: usize, answered
     }
     if stage == Stage::HeldByOther
         && config.makes(Mutant::LoserAbortsHolder)
-        && let Some(holder) = state.holder()
+        && let Some(holder) = state.holder(config, t)
     {
         records::abort(config, state, holder, true);
     }
@@ -88,7 +89,7 @@ pub(super) fn finish_lands(config: &Config, state: &mut State, t: usize) {
 
 pub(super) fn read_holder(config: &Config, state: &mut State, t: usize, deadline_passed: bool) {
     state.attempts[t].follows = false;
-    let Some(place) = state.holder() else {
+    let Some(place) = state.holder(config, t) else {
         return feed(config, state, t, Event::Holder(Holder::Gone));
     };
     let other = config.digests[place] != config.digests[t] && !config.makes(Mutant::AdoptedAcrossDigests);
@@ -128,7 +129,7 @@ fn carry_out(config: &Config, state: &mut State, t: usize, command: Command) {
                 attempt.abort_sent = true;
             }
         }
-        Command::Answer(outcome) => answer(state, t, outcome),
+        Command::Answer(outcome) => answer(config, state, t, outcome),
         Command::Finish(decision) => attempt.finish_pending = Some(decision),
         Command::SendCommit => attempt.commit_sent = true,
         Command::SendAbort => attempt.abort_sent = true,
@@ -137,9 +138,9 @@ fn carry_out(config: &Config, state: &mut State, t: usize, command: Command) {
     }
 }
 
-fn answer(state: &mut State, t: usize, outcome: Outcome) {
+fn answer(config: &Config, state: &mut State, t: usize, outcome: Outcome) {
     let about = match outcome {
-        Outcome::OfHolder(_) => state.holder().unwrap_or(t),
+        Outcome::OfHolder(_) => state.holder(config, t).unwrap_or(t),
         _ => t,
     };
     let attempt = &mut state.attempts[t];

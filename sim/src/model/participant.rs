@@ -20,7 +20,7 @@ pub(super) fn prepare(config: &Config, state: &mut State, t: usize, p: usize, re
     let (row, below) = find(config, state, t, p);
     match branch::prepare(row, below) {
         Prepare::Answer(vote) => vote,
-        Prepare::TryHold if refuses => {
+        Prepare::TryHold if refuses || lacks_stock(config, state, t, p) => {
             if !config.makes(Mutant::RefusalNotWritten) {
                 write(config, state, t, p, BranchState::Aborted, true);
             }
@@ -31,6 +31,16 @@ pub(super) fn prepare(config: &Config, state: &mut State, t: usize, p: usize, re
             Vote::Yes
         }
     }
+}
+
+/// Whether a unit of the SKU is left.
+pub(super) fn has_stock(config: &Config, state: &State) -> bool {
+    config.units.is_none_or(|units| state.taken.now < units)
+}
+
+fn lacks_stock(config: &Config, state: &State, t: usize, p: usize) -> bool {
+    let read_before = config.makes(Mutant::StockReadBefore);
+    p == 0 && !(if read_before { state.attempts[t].saw_stock } else { has_stock(config, state) })
 }
 
 pub(super) fn fence(config: &Config, state: &mut State, t: usize, p: usize) -> Vote {
@@ -65,9 +75,16 @@ fn settle(config: &Config, state: &mut State, t: usize, p: usize, settle: Settle
         // The hostile reading: nothing says that giving back a hold is flushed.
         Settle::Release => write(config, state, t, p, BranchState::Aborted, false),
         Settle::InsertAborted => write(config, state, t, p, BranchState::Aborted, true),
+        Settle::Already if p == 0 && config.makes(Mutant::ReleasedAgain) && released(state, t) => {
+            state.taken.now -= 1;
+        }
         Settle::Already | Settle::Ignore => {}
         Settle::Alarm => state.alarm = true,
     }
+}
+
+fn released(state: &State, t: usize) -> bool {
+    state.attempts[t].rows[0].now == Some(BranchState::Aborted) && state.attempts[t].seen.prepared & 1 != 0
 }
 
 pub(super) fn end(config: &Config, state: &mut State, t: usize, p: usize) {
@@ -81,14 +98,25 @@ pub(super) fn end(config: &Config, state: &mut State, t: usize, p: usize) {
 
 fn write(config: &Config, state: &mut State, t: usize, p: usize, to: BranchState, forced: bool) {
     let attempt = &mut state.attempts[key(config, t)];
-    attempt.rows[p].now = Some(to);
+    let before = attempt.rows[p].now.replace(to);
+    if p == 0 && config.units.is_some() {
+        match (before, to) {
+            (None, BranchState::Prepared) => state.taken.now += 1,
+            (Some(BranchState::Prepared), BranchState::Aborted) => state.taken.now -= 1,
+            _ => {}
+        }
+    }
     match to {
         BranchState::Prepared => attempt.seen.prepared |= 1 << p,
         BranchState::Committed => attempt.seen.branch_committed = true,
         BranchState::Aborted => attempt.seen.branch_aborted = true,
     }
     if forced || !config.participant_crashes {
+        let stock = state.taken.durable;
         flush(state, p);
+        if config.makes(Mutant::StockFlushedLater) {
+            state.taken.durable = stock;
+        }
     }
 }
 
@@ -96,11 +124,17 @@ pub(super) fn flush(state: &mut State, p: usize) {
     for attempt in &mut state.attempts {
         attempt.rows[p].durable = attempt.rows[p].now;
     }
+    if p == 0 {
+        state.taken.durable = state.taken.now;
+    }
 }
 
 pub(super) fn crash(state: &mut State, p: usize) {
     for attempt in &mut state.attempts {
         attempt.rows[p].now = attempt.rows[p].durable;
+    }
+    if p == 0 {
+        state.taken.now = state.taken.durable;
     }
 }
 

@@ -21,7 +21,7 @@ fn find(config: &Config, state: &State, t: usize) -> Found {
     Found {
         own: own.map(|record| record.state),
         holds_request: own.is_some_and(|record| record.holds_request),
-        request_free: !unique || state.holder().is_none_or(|holder| holder == t),
+        request_free: !unique || state.holder(config, t).is_none_or(|holder| holder == t),
         below: t < state.record_watermark && !config.makes(Mutant::NoWatermark),
     }
 }

@@ -96,8 +96,19 @@ pub struct Attempt {
     pub rows: Vec<Cell<BranchState>>,
     /// What the client was told.
     pub answer: Option<Answer>,
+    /// There was stock when it began; only looked at by a mistake.
+    pub saw_stock: bool,
     /// What ever was.
     pub seen: Seen,
+}
+
+/// Units of the SKU that are held or sold, at the first participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Taken {
+    /// What is read.
+    pub now: i8,
+    /// What is flushed.
+    pub durable: i8,
 }
 
 /// What a run of Recover waits for.
@@ -135,6 +146,8 @@ pub struct State {
     pub record_watermark: usize,
     /// The participants' watermarks, likewise.
     pub watermarks: Vec<usize>,
+    /// The first participant's stock, where it is counted.
+    pub taken: Taken,
     /// A participant raised an alarm, or a machine did what it never may.
     pub alarm: bool,
 }
@@ -157,6 +170,7 @@ impl State {
             record: Cell::default(),
             rows: vec![Cell::default(); config.participants],
             answer: None,
+            saw_stock: false,
             seen: Seen::default(),
         };
         State {
@@ -164,12 +178,23 @@ impl State {
             runs: Vec::new(),
             record_watermark: 0,
             watermarks: vec![0; config.participants],
+            taken: Taken::default(),
             alarm: false,
         }
     }
 
-    /// The attempt whose record holds the request.
-    pub fn holder(&self) -> Option<usize> {
-        self.attempts.iter().position(|attempt| attempt.record.now.is_some_and(|record| record.holds_request))
+    /// The attempt whose record holds the request of this one.
+    pub fn holder(&self, config: &Config, t: usize) -> Option<usize> {
+        let holds = |other: &usize| self.attempts[*other].record.now.is_some_and(|record| record.holds_request);
+        (0..config.attempts()).filter(|other| config.requests[*other] == config.requests[t]).find(holds)
+    }
+
+    /// How many units of the SKU are held or sold, by the rows and by what ever was decided.
+    pub fn units_out(&self) -> i8 {
+        let is_out = |attempt: &&Attempt| {
+            let held = matches!(attempt.rows[0].now, Some(BranchState::Prepared | BranchState::Committed));
+            held || attempt.seen.committed
+        };
+        self.attempts.iter().filter(is_out).map(|_| 1).sum()
     }
 }
