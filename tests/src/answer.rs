@@ -82,6 +82,16 @@ impl Answer {
         }
     }
 
+    /// The id of the attempt that it tells the end of.
+    pub fn order_id(&self) -> Option<&str> {
+        match self {
+            Answer::Confirmed { order_id } | Answer::Refused { order_id, .. } | Answer::Aborted { order_id, .. } => {
+                Some(order_id).filter(|id| !id.is_empty()).map(String::as_str)
+            }
+            Answer::Unknown { .. } | Answer::Other { .. } => None,
+        }
+    }
+
     /// One word.
     pub fn kind(&self) -> &'static str {
         match self {

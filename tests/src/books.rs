@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::load::{Request, place};
 use crate::server::Service;
 use crate::system::System;
+use crate::traces::Traces;
 
 const SKUS: usize = 12;
 const ACCOUNTS: usize = 6;
@@ -41,6 +42,11 @@ impl Books {
         }
         client.open_account(POOR, 0).await;
         Books { requests: Vec::new() }
+    }
+
+    /// Books of a system on which these requests were made before.
+    pub fn of(requests: Vec<Request>) -> Self {
+        Books { requests }
     }
 
     /// What a client orders in a turn: mostly what can be had, at times what is sold out or can't be paid.
@@ -81,6 +87,7 @@ impl Books {
         self.requests.extend(requests);
         wrong.extend(self.check_orders(system).await);
         wrong.extend(self.check_sums(system).await);
+        wrong.extend(Traces::read(system).await.contradicting(&self.requests));
         wrong
     }
 

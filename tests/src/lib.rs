@@ -15,6 +15,7 @@ mod server;
 mod settled;
 mod shared;
 mod system;
+mod traces;
 mod until;
 
 pub use aftermath::Aftermath;
