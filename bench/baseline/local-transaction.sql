@@ -7,7 +7,7 @@
 \set account random(1, :accounts)
 BEGIN;
 INSERT INTO baseline.record (transaction_id, client_id, request_id, request_digest, state, holds_request, owner_id, deadline_unix_ms, participants, client_answer, decide_time) VALUES (lpad(to_hex(:id::bigint), 32, '0')::uuid, 'default', lpad(to_hex(:id::bigint), 32, '0'), '\x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f', 2, true, '0190a5b0-0000-7000-8000-000000000000', 1800000000000, 'inventory,order,payment', 1, now());
-INSERT INTO baseline.orders (order_id, account, request_id, state, currency, total_minor, lines, create_time) VALUES (lpad(to_hex(:id::bigint), 32, '0')::uuid, 'a' || lpad(:account::text, 5, '0'), lpad(to_hex(:id::bigint), 32, '0'), 2, 'GBP', 100, ('[["s' || lpad(:sku::text, 5, '0') || '", 1, 100]]')::jsonb, now());
+INSERT INTO baseline.orders (order_id, account, request_id, currency, total_minor, lines, create_time) VALUES (lpad(to_hex(:id::bigint), 32, '0')::uuid, 'a' || lpad(:account::text, 5, '0'), lpad(to_hex(:id::bigint), 32, '0'), 'GBP', 100, ('[["s' || lpad(:sku::text, 5, '0') || '", 1, 100]]')::jsonb, now());
 UPDATE baseline.stock SET on_hand = on_hand - 1, version = version + 1, update_time = now() WHERE sku = 's' || lpad(:sku::text, 5, '0') AND on_hand - held >= 1;
 UPDATE baseline.account SET balance_minor = balance_minor - 100 WHERE account = 'a' || lpad(:account::text, 5, '0') AND currency = 'GBP' AND balance_minor - held_minor >= 100;
 INSERT INTO baseline.entry (booking_id, account, amount_minor, kind) VALUES (lpad(to_hex(:id::bigint), 32, '0')::uuid, 'a' || lpad(:account::text, 5, '0'), -100, 'capture'), (lpad(to_hex(:id::bigint), 32, '0')::uuid, 'assent-revenue-GBP', 100, 'capture');

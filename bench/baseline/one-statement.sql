@@ -18,8 +18,8 @@ taken AS (
     SELECT id, 'default', request_id, '\x000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f', 2, true,
            '0190a5b0-0000-7000-8000-000000000000', 1800000000000, 'inventory,order,payment', 1, now() FROM asked
 ), placed AS (
-    INSERT INTO baseline.orders (order_id, account, request_id, state, currency, total_minor, lines, create_time)
-    SELECT id, account, request_id, 2, 'GBP', 100, ('[["' || sku || '", 1, 100]]')::jsonb, now() FROM asked, taken, paid
+    INSERT INTO baseline.orders (order_id, account, request_id, currency, total_minor, lines, create_time)
+    SELECT id, account, request_id, 'GBP', 100, ('[["' || sku || '", 1, 100]]')::jsonb, now() FROM asked, taken, paid
 ), booked AS (
     INSERT INTO baseline.entry (booking_id, account, amount_minor, kind)
     SELECT id, side.account, side.amount_minor, 'capture'

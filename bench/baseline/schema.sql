@@ -37,15 +37,15 @@ CREATE TABLE orders (
     order_id uuid PRIMARY KEY,
     account text NOT NULL,
     request_id text NOT NULL,
-    state smallint NOT NULL CHECK (state BETWEEN 1 AND 3),
     currency text NOT NULL,
     total_minor bigint NOT NULL CHECK (total_minor >= 0),
     lines jsonb NOT NULL,
     reason text NOT NULL DEFAULT '',
     reason_message text NOT NULL DEFAULT '',
-    create_time timestamptz NOT NULL
+    create_time timestamptz NOT NULL,
+    refused boolean NOT NULL DEFAULT false
 );
-CREATE INDEX orders_by_state ON orders (state, order_id);
+CREATE INDEX orders_refused ON orders (order_id) WHERE refused;
 CREATE INDEX orders_by_account ON orders (account, order_id);
 
 CREATE TABLE account (

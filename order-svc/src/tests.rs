@@ -94,11 +94,14 @@ async fn an_attempt_that_lost_its_request_leaves_no_order_behind() {
 }
 
 #[tokio::test]
-async fn what_is_not_pending_is_never_acknowledged() {
+async fn what_is_not_there_or_refused_already_is_never_acknowledged_as_refused() {
     let (_postgres, pool, _service) = start().await;
-    let batch = [order("ann", &[("a", 1, 1)])];
+    let batch = [(order("ann", &[("a", 1, 1)]), Refusal::new("OUT_OF_STOCK", "none is left"))];
     let mut connection = pool.acquire().await.unwrap();
-    assert!(Orders.commit(&mut connection, &batch).await.is_err());
+    assert!(Orders.abort(&mut connection, &batch).await.is_err());
+    prepare(&Orders, &pool, &[batch[0].0.clone()]).await;
+    Orders.abort(&mut connection, &batch).await.unwrap();
+    assert!(Orders.abort(&mut connection, &batch).await.is_err());
 }
 
 #[tokio::test]
@@ -160,12 +163,10 @@ async fn the_audit_finds_planted_differences() {
     prepare(&Orders, &pool, &batch).await;
     assert_eq!(audit(&Orders, &pool, &batch).await, [""; 0]);
     let [first, second] = [&batch[0], &batch[1]].map(|order| order.transaction_id);
-    let orphan = format!("no-orphan-holds {first}: the order is pending, but its transaction is not prepared");
-    assert_eq!(audit(&Orders, &pool, &batch[1..]).await, [orphan]);
-    sqlx::query("UPDATE orders SET state = 2 WHERE order_id = $1").bind(first).execute(&pool).await.unwrap();
+    sqlx::query("UPDATE orders SET refused = true WHERE order_id = $1").bind(first).execute(&pool).await.unwrap();
     sqlx::query("DELETE FROM orders WHERE order_id = $1").bind(second).execute(&pool).await.unwrap();
     let found = [
-        format!("no-orphan-holds {first}: the transaction is prepared, but its order is not pending"),
+        format!("no-orphan-holds {first}: the transaction is prepared, but its order is refused"),
         format!("no-orphan-holds {second}: the transaction is prepared, but there is no such order"),
     ];
     assert_eq!(audit(&Orders, &pool, &batch).await, found);

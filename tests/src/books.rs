@@ -94,7 +94,7 @@ impl Books {
     /// One order for a request that was confirmed, none for the others, and none without a request.
     async fn check_orders(&self, system: &System) -> Vec<String> {
         let rows: Vec<(String, String, i16)> =
-            sqlx::query_as("SELECT request_id, order_id::text, state FROM orders WHERE state <> 3")
+            sqlx::query_as("SELECT request_id, order_id::text, state FROM order_with_state WHERE state <> 3")
                 .fetch_all(&system.pool(Service::Order))
                 .await
                 .unwrap();

@@ -28,7 +28,7 @@ impl Traces {
             branches.push((service, states(system, service, "branch_log").await));
         }
         let orders: Vec<(String, String, serde_json::Value, i64)> =
-            sqlx::query_as("SELECT order_id::text, account, lines, total_minor FROM orders WHERE state = 2")
+            sqlx::query_as("SELECT order_id::text, account, lines, total_minor FROM order_with_state WHERE state = 2")
                 .fetch_all(&system.pool(Service::Order))
                 .await
                 .unwrap();

@@ -60,8 +60,8 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         violates: &["answer-honesty"],
-        plant: &[(Order, "UPDATE orders SET state = 3 WHERE order_id = 'ID'")],
-        undo: &[(Order, "UPDATE orders SET state = 2 WHERE order_id = 'ID'")],
+        plant: &[(Order, "UPDATE orders SET refused = true WHERE order_id = 'ID'")],
+        undo: &[(Order, "UPDATE orders SET refused = false WHERE order_id = 'ID'")],
         names: &["ID"],
     },
     Plant {
@@ -71,12 +71,6 @@ const PLANTS: &[Plant] = &[
             (Coordinator, "DELETE FROM record WHERE transaction_id = 'ID'"),
         ],
         undo: &[(Coordinator, "INSERT INTO record SELECT * FROM kept"), (Coordinator, "DROP TABLE kept")],
-        names: &["ID"],
-    },
-    Plant {
-        violates: &["no-orphan-holds"],
-        plant: &[(Order, "UPDATE orders SET state = 1 WHERE order_id = 'ID'")],
-        undo: &[(Order, "UPDATE orders SET state = 2 WHERE order_id = 'ID'")],
         names: &["ID"],
     },
     Plant {

@@ -16,16 +16,16 @@ const IN_DATABASES: &[(Service, &str, &str)] = &[
     // A second order for the same request.
     (
         Order,
-        "INSERT INTO orders SELECT gen_random_uuid(), account, request_id, 2, currency, 7777, lines, '', '', now()
+        "INSERT INTO orders SELECT gen_random_uuid(), account, request_id, currency, 7777, lines, '', '', now(), false
          FROM orders WHERE order_id = 'ID'",
         "DELETE FROM orders WHERE total_minor = 7777",
     ),
     // One that was refused is there after all.
     (
         Order,
-        "INSERT INTO orders SELECT 'NOT', account, 'nobody', 2, currency, total_minor, lines, '', '', now()
-         FROM orders WHERE order_id = 'ID' ON CONFLICT (order_id) DO UPDATE SET state = 2",
-        "UPDATE orders SET state = 3 WHERE order_id = 'NOT'",
+        "INSERT INTO orders SELECT 'NOT', account, 'nobody', currency, total_minor, lines, '', '', now(), false
+         FROM orders WHERE order_id = 'ID' ON CONFLICT (order_id) DO UPDATE SET refused = false",
+        "UPDATE orders SET refused = true WHERE order_id = 'NOT'",
     ),
     (
         Order,

@@ -232,7 +232,7 @@ async fn a_hundred_buyers_of_fifty_units_buy_exactly_fifty() {
     assert_eq!((confirmed, refused.count()), (50, 50), "{answers:?}");
     clients[0].stock_becomes("ticket", 0).await;
     clients[0].balance_becomes("hugo", 1_000_000 - 50 * 100).await;
-    let state: i64 = sqlx::query_scalar("SELECT count(*) FROM orders WHERE account = 'hugo' AND state = 2")
+    let state: i64 = sqlx::query_scalar("SELECT count(*) FROM order_with_state WHERE account = 'hugo' AND state = 2")
         .fetch_one(&system.pool(Service::Order))
         .await
         .unwrap();

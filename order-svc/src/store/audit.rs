@@ -3,29 +3,19 @@ use participant::audit::{Check, Violation};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::state_code;
-use crate::domain::State;
-
-/// Checks no-orphan-holds: the pending orders are those of the prepared transactions.
+/// Checks no-orphan-holds: every prepared transaction has its order, and that is not refused.
 pub async fn check(connection: &mut PgConnection, prepared: Vec<Uuid>) -> Result<Vec<Check>, sqlx::Error> {
     let checked_count: i64 = sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&mut *connection).await?;
-    let differing: Vec<(Uuid, Option<i16>)> = sqlx::query_as(
-        "SELECT coalesce(o.order_id, p.order_id), coalesce(o.state, (SELECT state FROM orders x WHERE x.order_id = p.order_id))
-         FROM (SELECT order_id, state FROM orders WHERE state = $2) o
-         FULL JOIN unnest($1::uuid[]) AS p (order_id) ON o.order_id = p.order_id
-         WHERE o.order_id IS NULL OR p.order_id IS NULL
-         ORDER BY 1",
+    let differing: Vec<(Uuid, Option<bool>)> = sqlx::query_as(
+        "SELECT p.order_id, o.refused FROM unnest($1::uuid[]) AS p (order_id) LEFT JOIN orders o USING (order_id)
+         WHERE o.refused IS DISTINCT FROM false ORDER BY 1",
     )
     .bind(prepared)
-    .bind(state_code(State::Pending))
     .fetch_all(connection)
     .await?;
-    let violation = |(order_id, state): (Uuid, Option<i16>)| {
-        let detail = match state {
-            Some(state) if state == state_code(State::Pending) => {
-                "the order is pending, but its transaction is not prepared"
-            }
-            Some(_) => "the transaction is prepared, but its order is not pending",
+    let violation = |(order_id, refused): (Uuid, Option<bool>)| {
+        let detail = match refused {
+            Some(_) => "the transaction is prepared, but its order is refused",
             None => "the transaction is prepared, but there is no such order",
         };
         let order_id = order_id.to_string();

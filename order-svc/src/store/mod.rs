@@ -13,14 +13,6 @@ pub fn migrator() -> Migrator {
     sqlx::migrate!("./migrations")
 }
 
-fn state_code(state: State) -> i16 {
-    match state {
-        State::Pending => 1,
-        State::Confirmed => 2,
-        State::Refused => 3,
-    }
-}
-
 fn state_of(code: i16) -> Result<State, sqlx::Error> {
     match code {
         1 => Ok(State::Pending),

@@ -1,18 +1,19 @@
-//! Orders of a batch: written down as pending, then confirmed or refused, each with one statement.
+//! Orders of a batch: written down when they are prepared, marked when they are refused, each with one statement. That they
+//! are confirmed is said by the log alone.
 use participant::{PreparedBranch, Refusal};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{lines, state_code};
-use crate::domain::{NewOrder, State, create_time};
+use super::lines;
+use crate::domain::{NewOrder, create_time};
 
-/// Writes orders down as pending.
+/// Writes orders down, pending as long as their transactions are prepared.
 pub async fn insert(connection: &mut PgConnection, orders: &[PreparedBranch<NewOrder>]) -> Result<(), sqlx::Error> {
     let column = |of: fn(&NewOrder) -> &str| orders.iter().map(|order| of(&order.branch)).collect::<Vec<_>>();
     let lines = orders.iter().map(|order| lines::to_json(&order.branch.lines)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
-        "INSERT INTO orders (order_id, account, request_id, state, currency, total_minor, lines, create_time)
-         SELECT order_id, account, request_id, $8::smallint, currency, total_minor, lines::jsonb, create_time
+        "INSERT INTO orders (order_id, account, request_id, currency, total_minor, lines, create_time)
+         SELECT order_id, account, request_id, currency, total_minor, lines::jsonb, create_time
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[])
               AS o (order_id, account, request_id, currency, total_minor, lines, create_time)",
     )
@@ -23,21 +24,9 @@ pub async fn insert(connection: &mut PgConnection, orders: &[PreparedBranch<NewO
     .bind(orders.iter().map(|order| order.branch.total_minor).collect::<Vec<_>>())
     .bind(lines)
     .bind(orders.iter().map(|order| create_time(order.transaction_id)).collect::<Vec<_>>())
-    .bind(state_code(State::Pending))
     .execute(connection)
     .await?;
     Ok(())
-}
-
-/// Pending orders become confirmed.
-pub async fn confirm(connection: &mut PgConnection, order_ids: Vec<Uuid>) -> Result<(), sqlx::Error> {
-    let done = sqlx::query("UPDATE orders SET state = $2 WHERE order_id = ANY($1::uuid[]) AND state = $3")
-        .bind(&order_ids)
-        .bind(state_code(State::Confirmed))
-        .bind(state_code(State::Pending))
-        .execute(connection)
-        .await?;
-    all_there(done.rows_affected(), order_ids.len())
 }
 
 /// Pending orders become refused.
@@ -49,15 +38,13 @@ pub async fn refuse(
         return Ok(());
     }
     let done = sqlx::query(
-        "UPDATE orders SET state = $4, reason = r.reason, reason_message = r.reason_message
+        "UPDATE orders SET refused = true, reason = r.reason, reason_message = r.reason_message
          FROM unnest($1::uuid[], $2::text[], $3::text[]) AS r (order_id, reason, reason_message)
-         WHERE orders.order_id = r.order_id AND orders.state = $5",
+         WHERE orders.order_id = r.order_id AND NOT orders.refused",
     )
     .bind(orders.iter().map(|(order, _)| order.transaction_id).collect::<Vec<_>>())
     .bind(orders.iter().map(|(_, refusal)| storable(&refusal.reason)).collect::<Vec<_>>())
     .bind(orders.iter().map(|(_, refusal)| storable(&refusal.message)).collect::<Vec<_>>())
-    .bind(state_code(State::Refused))
-    .bind(state_code(State::Pending))
     .execute(connection)
     .await?;
     all_there(done.rows_affected(), orders.len())
@@ -68,9 +55,8 @@ pub async fn drop(connection: &mut PgConnection, order_ids: Vec<Uuid>) -> Result
     if order_ids.is_empty() {
         return Ok(());
     }
-    let done = sqlx::query("DELETE FROM orders WHERE order_id = ANY($1::uuid[]) AND state = $2")
+    let done = sqlx::query("DELETE FROM orders WHERE order_id = ANY($1::uuid[]) AND NOT refused")
         .bind(&order_ids)
-        .bind(state_code(State::Pending))
         .execute(connection)
         .await?;
     all_there(done.rows_affected(), order_ids.len())
@@ -86,6 +72,6 @@ fn all_there(found: u64, expected: usize) -> Result<(), sqlx::Error> {
     if usize::try_from(found) == Ok(expected) {
         return Ok(());
     }
-    tracing::error!(found, expected, "orders that are prepared are not pending");
+    tracing::error!(found, expected, "orders that are prepared are missing or refused");
     Err(sqlx::Error::RowNotFound)
 }

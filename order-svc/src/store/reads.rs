@@ -1,9 +1,9 @@
 //! Orders as stored.
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, QueryBuilder};
 use uuid::Uuid;
 
-use super::{lines, state_code, state_of};
+use super::{lines, state_of};
 use crate::domain::{NewOrder, Order, State};
 
 #[derive(sqlx::FromRow)]
@@ -37,21 +37,15 @@ impl TryFrom<Row> for Order {
     }
 }
 
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT order_id, account, request_id, state, currency, total_minor, lines::text AS lines, reason,
-                    reason_message, create_time
-             FROM orders ",
-            $rest
-        )
-    };
-}
+/// What is read of orders, up to the condition.
+const SELECT: &str = "SELECT order_id, account, request_id, state, currency, total_minor, lines::text AS lines, reason,
+        reason_message, create_time FROM order_with_state WHERE order_id ";
 
 /// Reads one order.
 pub async fn get(executor: impl PgExecutor<'_>, order_id: Uuid) -> Result<Option<Order>, sqlx::Error> {
-    let row: Option<Row> =
-        sqlx::query_as(select!("WHERE order_id = $1")).bind(order_id).fetch_optional(executor).await?;
+    let mut query = QueryBuilder::new(SELECT);
+    query.push("= ").push_bind(order_id);
+    let row: Option<Row> = query.build_query_as().fetch_optional(executor).await?;
     row.map(Order::try_from).transpose()
 }
 
@@ -72,27 +66,19 @@ pub async fn list(
     before: Uuid,
     limit: usize,
 ) -> Result<Vec<Order>, sqlx::Error> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let state = filter.state.map(state_code);
-    let query = match (&filter.account, state) {
-        (None, None) => sqlx::query_as(select!("WHERE order_id < $1 ORDER BY order_id DESC LIMIT $2")),
-        (None, Some(_)) => {
-            sqlx::query_as(select!("WHERE state = $3 AND order_id < $1 ORDER BY order_id DESC LIMIT $2"))
-        }
-        (Some(_), None) => {
-            sqlx::query_as(select!("WHERE account = $3 AND order_id < $1 ORDER BY order_id DESC LIMIT $2"))
-        }
-        (Some(_), Some(_)) => sqlx::query_as(select!(
-            "WHERE account = $3 AND state = $4 AND order_id < $1 ORDER BY order_id DESC LIMIT $2"
-        )),
-    };
-    let mut query = query.bind(before).bind(limit);
+    let mut query = QueryBuilder::new(SELECT);
+    query.push("< ").push_bind(before);
     if let Some(account) = &filter.account {
-        query = query.bind(account);
+        query.push(" AND account = ").push_bind(account);
     }
-    if let Some(state) = state {
-        query = query.bind(state);
-    }
-    let rows: Vec<Row> = query.fetch_all(executor).await?;
+    query.push(match filter.state {
+        None => "",
+        // Few, and found by the log's index on them.
+        Some(State::Pending) => " AND order_id = ANY (ARRAY(SELECT transaction_id FROM branch_log WHERE state = 1))",
+        Some(State::Confirmed) => " AND state = 2",
+        Some(State::Refused) => " AND refused",
+    });
+    query.push(" ORDER BY order_id DESC LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows: Vec<Row> = query.build_query_as().fetch_all(executor).await?;
     rows.into_iter().map(Order::try_from).collect()
 }

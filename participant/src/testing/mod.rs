@@ -33,8 +33,15 @@ pub async fn prepare<R: Resource>(
 ) -> Vec<Result<(), Refusal>> {
     let mut local = pool.begin().await.unwrap();
     let votes = resource.prepare(&mut local, branches).await.unwrap();
-    local.commit().await.unwrap();
     assert_eq!(votes.len(), branches.len(), "one vote for each branch");
+    let granted = branches.iter().zip(&votes).filter(|(_, vote)| vote.is_ok());
+    let prepared: Vec<Uuid> = granted.map(|(branch, _)| branch.transaction_id).collect();
+    sqlx::query("INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, branch) SELECT id, 1, 1, '' FROM unnest($1::uuid[]) AS id")
+        .bind(prepared)
+        .execute(&mut *local)
+        .await
+        .unwrap();
+    local.commit().await.unwrap();
     votes
 }
 
@@ -42,6 +49,7 @@ pub async fn prepare<R: Resource>(
 pub async fn commit<R: Resource>(resource: &R, pool: &PgPool, branches: &[PreparedBranch<R::Branch>]) {
     let mut local = pool.begin().await.unwrap();
     resource.commit(&mut local, branches).await.unwrap();
+    decide(&mut local, branches.iter().map(|branch| branch.transaction_id).collect(), 2).await;
     local.commit().await.unwrap();
 }
 
@@ -51,7 +59,14 @@ pub async fn abort<R: Resource>(resource: &R, pool: &PgPool, branches: &[Prepare
     let branches: Vec<_> = branches.iter().map(|branch| (branch.clone(), why.clone())).collect();
     let mut local = pool.begin().await.unwrap();
     resource.abort(&mut local, &branches).await.unwrap();
+    decide(&mut local, branches.iter().map(|(branch, _)| branch.transaction_id).collect(), 3).await;
     local.commit().await.unwrap();
+}
+
+/// What the log's writer does beside it.
+async fn decide(connection: &mut PgConnection, transaction_ids: Vec<Uuid>, state: i16) {
+    let decide = "UPDATE branch_log SET state = $2, decide_time = now() WHERE transaction_id = ANY($1::uuid[])";
+    sqlx::query(decide).bind(transaction_ids).bind(state).execute(connection).await.unwrap();
 }
 
 /// What the service finds wrong, as `invariant subject: detail`.
