@@ -8,6 +8,7 @@ mod answer;
 mod basket;
 mod books;
 mod client;
+mod collected;
 pub mod doctor;
 mod load;
 mod programs;

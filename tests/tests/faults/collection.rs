@@ -1,7 +1,7 @@
 //! Garbage that is collected as early as can be, while processes die: what is collected must not be missed by anyone.
 use std::time::{Duration, Instant};
 
-use tests::{Service, System, until};
+use tests::{Service, System};
 
 use crate::Scene;
 
@@ -9,25 +9,11 @@ use crate::Scene;
 const TIMEOUT_MS: u64 = 400;
 /// Longer than that: whoever comes back finds its transactions at or below every watermark.
 const AWAY_FOR: Duration = Duration::from_millis(1_200);
+const COLLECTED_WITHIN: Duration = Duration::from_secs(10);
 
 async fn scene() -> Scene {
     let set_up = System::set_up().coordinators(2).collected_after_ms(0);
     Scene::start(set_up.set(Service::Coordinator, "ASSENT_TRANSACTION_TIMEOUT_MS", TIMEOUT_MS)).await
-}
-
-/// Of orders that are over nothing stays but the records that answer repeated requests.
-async fn everything_is_collected(scene: &Scene) {
-    let is_empty = async |service: Service, rows: &'static str| {
-        let count = sqlx::query_scalar::<_, i64>(rows).fetch_one(&scene.system.pool(service)).await.unwrap();
-        count == 0
-    };
-    for service in Service::PARTICIPANTS {
-        let what = format!("the log of {} is collected", service.name());
-        let rows = "SELECT count(*) FROM branch_log";
-        until(&what, Duration::from_secs(10), async || is_empty(service, rows).await).await;
-    }
-    let rows = "SELECT count(*) FROM record WHERE NOT holds_request OR (state = 2 AND NOT ended)";
-    until("records are collected", Duration::from_secs(10), async || is_empty(Service::Coordinator, rows).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -41,7 +27,7 @@ async fn a_process_that_comes_back_to_collected_transactions_misses_nothing() {
         scene.system.servers()[place].start_healthy().await;
         scene.conclude(&format!("{name} killed, with watermarks at the clock"), load, Instant::now()).await;
     }
-    everything_is_collected(&scene).await;
+    scene.system.collected(COLLECTED_WITHIN).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,5 +42,5 @@ async fn a_process_that_sleeps_past_the_watermark_misses_nothing() {
         let fault = format!("{name} asleep, with watermarks at the clock");
         scene.conclude(&fault, load, Instant::now()).await;
     }
-    everything_is_collected(&scene).await;
+    scene.system.collected(COLLECTED_WITHIN).await;
 }
