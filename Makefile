@@ -31,8 +31,8 @@ setup-lint: ## Install what `make lint` needs besides (shellcheck, Python's venv
 lint: setup-lint ## Check format, clippy, protos, licences, dependencies and scripts
 	@scripts/lint.sh
 
-chaos: build ## Kill a process at every crash point there is, under load
-	ASSENT_CRASH_MATRIX=full $(CARGO) test --locked -p tests --test crash_matrix -- --nocapture
+chaos: build ## Kill services, their Postgres, and both, at every crash point, under load (writes target/crash-matrix.md)
+	ASSENT_CRASH_MATRIX=full ASSENT_CRASH_REPORT=$(CURDIR)/target/crash-matrix.md $(CARGO) test --locked -p tests --test crash_matrix -- --nocapture
 
 verify: setup ## Model-check a larger world, simulate more clusters than the tests do (VERIFY="...", SEEDS="...")
 	$(CARGO) run --release --locked -p sim -- $(VERIFY)

@@ -18,6 +18,12 @@ pub const COORDINATOR: &[&str] = &[
     "recover.before_fence",
     "recover.after_fence",
     "recover.after_decision",
+    "durable.before_send",
+    "durable.after_send",
+    "end.before_send",
+    "end.after_send",
+    "ended.before",
+    "ended.after",
 ];
 
 /// All crash points of a coordinator's process.

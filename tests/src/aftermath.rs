@@ -31,19 +31,25 @@ pub struct Aftermath {
 impl Aftermath {
     /// Waits, from when everything was `up` again, until nothing is in doubt, which must be soon; has clients repeat what
     /// they don't know the outcome of; then holds all answers against the databases, and runs the doctor.
-    pub async fn see(
+    pub async fn see(system: &System, client: &Client, books: &mut Books, requests: Vec<Request>, up: Instant) -> Self {
+        Self::see_later(system, client, books, requests, up, SETTLED_WITHIN).await
+    }
+
+    /// The same after a fault that may keep something in doubt for longer, but no longer than `within`.
+    pub async fn see_later(
         system: &System,
         client: &Client,
         books: &mut Books,
         mut requests: Vec<Request>,
         up: Instant,
+        within: Duration,
     ) -> Self {
         let answers = Books::kinds(&requests);
         let slowest_request = requests.iter().max_by_key(|request| request.slowest());
         let slowest = slowest_request.map(Request::slowest).unwrap_or_default();
         let slowest_was = slowest_request.map(|it| format!("{} {:?}", it.request_id, it.answers)).unwrap_or_default();
         // Orders that were placed when all was well again are no longer the fault's, but they take their moment too.
-        client.settled(SETTLED_WITHIN.saturating_sub(up.elapsed()).max(LAST_ORDERS_SETTLE_WITHIN)).await;
+        client.settled(within.saturating_sub(up.elapsed()).max(LAST_ORDERS_SETTLE_WITHIN)).await;
         let settled = up.elapsed();
         Books::resolve(client, &mut requests).await;
         client.settled(SETTLED_WITHIN).await;

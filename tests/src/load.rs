@@ -10,7 +10,7 @@ use crate::basket::Basket;
 use crate::books::Books;
 use crate::client::Client;
 
-/// After an answer that says that something is out of order.
+/// After an answer that says that something is out of order, or of a client that is alone.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A request, and what was answered each time it was made.
@@ -45,20 +45,22 @@ pub struct Load {
 
 #[derive(Default)]
 struct Counts {
+    asked: AtomicUsize,
     answered: AtomicUsize,
     confirmed: AtomicUsize,
 }
 
 impl Load {
     /// Starts `count` clients, spread over the coordinators that `clients` ask. Their request ids begin with `prefix`.
+    /// One that is alone takes a breath after each order, so that what is written lazily for it rides with nothing of the
+    /// next.
     pub fn start(clients: &[Client], count: usize, prefix: &str) -> Self {
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::<Counts>::default());
         let start = |number: usize| {
             let own = clients[number % clients.len()].clone();
             let other = clients[(number + 1) % clients.len()].clone();
-            let worker =
-                Worker { number, own, other, stop: stop.clone(), counts: counts.clone(), name: prefix.to_owned() };
-            tokio::spawn(worker.work())
+            let (stop, counts, name) = (stop.clone(), counts.clone(), prefix.to_owned());
+            tokio::spawn(Worker { number, alone: count == 1, own, other, stop, counts, name }.work())
         };
         let tasks = (0..count).map(start).collect();
         Load { stop, counts, tasks }
@@ -67,6 +69,13 @@ impl Load {
     /// How many requests were answered so far, whatever the answer.
     pub fn answered(&self) -> usize {
         self.counts.answered.load(Ordering::Relaxed)
+    }
+
+    /// How many requests wait for an answer now.
+    pub fn under_way(&self) -> usize {
+        // In this order, so that it is never less than nothing.
+        let answered = self.answered();
+        self.counts.asked.load(Ordering::Relaxed).saturating_sub(answered)
     }
 
     /// How many orders were confirmed so far.
@@ -92,6 +101,7 @@ impl Load {
 
 struct Worker {
     number: usize,
+    alone: bool,
     own: Client,
     other: Client,
     stop: Arc<AtomicBool>,
@@ -108,6 +118,7 @@ impl Worker {
             }
             let request_id = format!("{}-{}-{turn}", self.name, self.number);
             let basket = Books::basket(self.number, turn);
+            self.counts.asked.fetch_add(1, Ordering::Relaxed);
             let answers = match turn % 10 {
                 // An impatient one: twice at a time, where there are two coordinators through both.
                 7 => {
@@ -122,7 +133,7 @@ impl Worker {
             self.counts.confirmed.fetch_add(usize::from(confirmed), Ordering::Relaxed);
             let refused = answers.iter().any(|(answer, _)| matches!(answer, Answer::Refused { .. }));
             requests.push(Request { request_id, basket, answers });
-            if !confirmed && !refused {
+            if self.alone || (!confirmed && !refused) {
                 // Nobody places the next order at once at a shop that is down.
                 tokio::time::sleep(PAUSE).await;
             }

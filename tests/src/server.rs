@@ -173,10 +173,15 @@ impl Server {
         self.run().process.as_ref().is_none_or(|process| process.ended().is_some())
     }
 
-    /// Waits until it dies at its crash point. False when it does not in time.
-    pub async fn dies_at(&self, point: &str, within: Duration) -> bool {
+    /// Whether its process stands still, and would go on.
+    pub fn is_frozen(&self) -> bool {
+        self.run().process.as_ref().is_some_and(Process::is_frozen)
+    }
+
+    /// Waits until it is dead or frozen at its crash point, as it was told to be there. False when it is not in time.
+    pub async fn halts_at(&self, point: &str, within: Duration) -> bool {
         let deadline = Instant::now() + within;
-        while !self.ended() {
+        while !self.ended() && !self.is_frozen() {
             if Instant::now() > deadline {
                 return false;
             }
@@ -184,7 +189,7 @@ impl Server {
         }
         let said = format!("crash point {point}");
         let log = self.log();
-        assert!(log.lines().any(|line| line == said), "{} died elsewhere than at {point}:\n{log}", self.name);
+        assert!(log.lines().any(|line| line == said), "{} halted elsewhere than at {point}:\n{log}", self.name);
         true
     }
 

@@ -1,7 +1,7 @@
 //! The rarer calls: FENCE, END, a durable COMMIT, and reads of log rows.
 use std::time::Duration;
 
-use participant::TransactionRef;
+use participant::{TransactionRef, crash_point};
 use proto::assent::transaction::v1 as wire;
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
@@ -75,16 +75,20 @@ impl Participant {
     pub async fn commit_durably(&self, transactions: &[TransactionRef]) -> Result<Vec<bool>, CallError> {
         let transactions: Vec<wire::TransactionRef> = transactions.iter().map(|&each| each.into()).collect();
         let mut client = self.client.clone();
-        let response = self.call(client.commit(timed(wire::CommitRequest { transactions, durable: true }))).await?;
-        Ok(acknowledged(&response.acknowledgements))
+        crash_point::pass("durable.before_send");
+        let answer = self.call(client.commit(timed(wire::CommitRequest { transactions, durable: true }))).await;
+        crash_point::pass("durable.after_send");
+        Ok(acknowledged(&answer?.acknowledgements))
     }
 
     /// END: for each, whether it was acknowledged.
     pub async fn end(&self, transactions: &[TransactionRef]) -> Result<Vec<bool>, CallError> {
         let transactions: Vec<wire::TransactionRef> = transactions.iter().map(|&each| each.into()).collect();
         let mut client = self.client.clone();
-        let response = self.call(client.end(timed(wire::EndRequest { transactions }))).await?;
-        Ok(acknowledged(&response.acknowledgements))
+        crash_point::pass("end.before_send");
+        let answer = self.call(client.end(timed(wire::EndRequest { transactions }))).await;
+        crash_point::pass("end.after_send");
+        Ok(acknowledged(&answer?.acknowledgements))
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, CallError> {

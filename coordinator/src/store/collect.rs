@@ -1,4 +1,5 @@
 //! Garbage collection: the watermark, and what it allows to delete. What may go is said by [`protocol::collection`].
+use participant::crash_point;
 use protocol::collection::may_delete_record;
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ impl Store {
         .bind(to_unix_ms)
         .fetch_one(&self.pool)
         .await?;
+        crash_point::pass("watermark.advanced");
         sqlx::query("SELECT FROM watermark WHERE sole FOR UPDATE").execute(&self.pool).await?;
         Ok(watermark)
     }
@@ -59,10 +61,12 @@ impl Store {
 
     /// Notes that the participants of these were told END.
     pub async fn mark_ended(&self, transaction_ids: &[Uuid]) -> Result<(), sqlx::Error> {
+        crash_point::pass("ended.before");
         sqlx::query("UPDATE record SET ended = true WHERE transaction_id = ANY($1::uuid[]) AND state = 2")
             .bind(transaction_ids)
             .execute(&self.pool)
             .await?;
+        crash_point::pass("ended.after");
         Ok(())
     }
 
@@ -97,11 +101,13 @@ impl Store {
         if deletable.is_empty() {
             return Ok(0);
         }
+        crash_point::pass("collect.before");
         // A final state never changes; but one that was written lazily may be lost again with a crash of the database.
         let deleted = sqlx::query("DELETE FROM record WHERE transaction_id = ANY($1::uuid[]) AND state <> 1")
             .bind(deletable)
             .execute(&self.pool)
             .await?;
+        crash_point::pass("collect.after");
         Ok(deleted.rows_affected())
     }
 }

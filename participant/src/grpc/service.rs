@@ -110,9 +110,11 @@ impl<R: Resource> ParticipantService for Participant<R> {
     }
 
     async fn end(&self, request: Request<api::EndRequest>) -> Result<Response<api::EndResponse>, Status> {
+        crash_point::pass("end.received");
         let references = wire::references(request.into_inner().transactions)?;
-        let replies = self.write(references.into_iter().map(Entry::End).collect()).await?;
-        Ok(Response::new(api::EndResponse { acknowledgements: acknowledgements(replies) }))
+        let acknowledgements = acknowledgements(self.write(references.into_iter().map(Entry::End).collect()).await?);
+        crash_point::pass("end.before_reply");
+        Ok(Response::new(api::EndResponse { acknowledgements }))
     }
 
     async fn get_branch(

@@ -4,6 +4,7 @@ use protocol::collection::may_delete_branch;
 use uuid::Uuid;
 
 use super::{Log, state_of};
+use crate::crash_point;
 
 impl Log {
     /// Advances the watermark, and returns it once nothing can be inserted at or below it any more.
@@ -18,6 +19,7 @@ impl Log {
         .bind(to_unix_ms)
         .fetch_one(&self.pool)
         .await?;
+        crash_point::pass("watermark.advanced");
         sqlx::query("SELECT FROM log_watermark WHERE sole FOR UPDATE").execute(&self.pool).await?;
         Ok(watermark)
     }
@@ -41,11 +43,13 @@ impl Log {
         if deletable.is_empty() {
             return Ok(0);
         }
+        crash_point::pass("collect.before");
         // ABORTED is final, so what was read still holds.
         let deleted = sqlx::query("DELETE FROM branch_log WHERE transaction_id = ANY($1::uuid[]) AND state = 3")
             .bind(deletable)
             .execute(&self.pool)
             .await?;
+        crash_point::pass("collect.after");
         Ok(deleted.rows_affected())
     }
 }

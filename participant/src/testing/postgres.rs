@@ -1,5 +1,6 @@
 //! A private Postgres that can be stopped, killed, frozen, and started again on its data.
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 
 use super::folder::folder;
 use super::port::Port;
-use super::process::{Process, postgres_user};
+use super::process::{Process, postgres_user, stat};
 use super::template;
 
 /// What keeps a test's cluster quick and small. Nothing is flushed to the disk, which only matters when the machine
@@ -146,22 +147,16 @@ fn send(process: i32, signal: Signal) {
     let _ = kill(Pid::from_raw(process), signal);
 }
 
-/// The fields of /proc/PID/stat after the program's name: state, parent, ...
-fn stat(process: &str) -> Option<(String, i32)> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
-}
-
 /// A process that has ended, but that nobody has asked about yet, is gone.
 fn is_alive(process: i32) -> bool {
-    stat(&process.to_string()).is_some_and(|(state, _)| state != "Z")
+    stat(Path::new(&format!("/proc/{process}"))).is_some_and(|(state, _)| state != "Z")
 }
 
 fn children(parent: i32) -> Vec<i32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| stat(name).is_some_and(|(_, of)| of == parent)).filter_map(|name| name.parse().ok()).collect()
+    let numbered = processes.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
+    let children = numbered.filter(|(_, folder)| stat(folder).is_some_and(|(_, of)| of == parent));
+    children.map(|(process, _)| process).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Processes that end when the test's process ends, however that ends.
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -48,6 +50,13 @@ impl Process {
         }
     }
 
+    /// Whether it is stopped by a signal, with every one of its threads.
+    pub fn is_frozen(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id)).into_iter().flatten().flatten();
+        let mut states = threads.map(|thread| stat(&thread.path()).map(|(state, _)| state)).peekable();
+        states.peek().is_some() && states.all(|state| state.as_deref() == Some("T"))
+    }
+
     /// Ends it at once.
     pub fn kill(&self) {
         self.signal(Signal::SIGKILL);
@@ -74,6 +83,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The fields of a process's stat after the program's name: state, parent, ... `folder` is its /proc/PID, or that of one
+/// of its threads.
+pub(super) fn stat(folder: &Path) -> Option<(String, i32)> {
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
 /// Whom to run Postgres as, which refuses root: ourselves (none), unless we are root.

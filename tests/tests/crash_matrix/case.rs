@@ -1,63 +1,124 @@
 //! The cases of the matrix.
 use std::fmt;
+use std::time::Duration;
 
 use tests::Service;
 
-/// Hits of a point that are tried: at its first pass little is under way, at its fifth the system is at work.
-const HITS: [u32; 2] = [1, 5];
+use crate::slice::SLICE;
 
-/// What runs by default: every process, every kind of place, before and after what happens there.
-const SLICE: &[&str] = &[
-    "coordinator prepare.after_send#5",
-    "coordinator stage.after#5",
-    "coordinator decide.after_answer#5",
-    "coordinator batch.before_commit#1",
-    "coordinator abort.before_send#1",
-    "coordinator recover.after_fence#5",
-    "coordinator recover.after_decision#1",
-    "inventory prepare.before_reply#5",
-    "inventory abort.received#1",
-    "order batch.after_commit#5",
-    "order fence.before_reply#5",
-    "payment commit.received#1",
-    "payment batch.before_commit#5",
-];
+/// Hits of a point that are tried: at its first pass little is under way, at its fifth the system is at work. At its
+/// second a client is alone where that can be (see [`Case::clients`]).
+const HITS: [u32; 3] = [1, 2, 5];
+/// Clients that are not alone.
+const MANY: usize = 10;
 
-/// One place of one process, passed for the n-th time.
-#[derive(Debug, Clone)]
+/// What a dead process left is recovered as soon as it is back.
+const SETTLED_WITHIN: Duration = Duration::from_secs(2);
+/// What a database has lost is noticed by a coordinator that lives, in two rounds of its takeover (half a second each).
+const LOST_WRITES_SETTLE_WITHIN: Duration = Duration::from_secs(3);
+/// A decision that the coordinators' database has lost, while the coordinator that made it lives, is found when the
+/// transaction's deadline (3 s) has passed by two leases (1 s each), and then in the takeover's next round.
+const LOST_DECISIONS_SETTLE_WITHIN: Duration = Duration::from_secs(8);
+
+/// What is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dies {
+    /// The service's process.
+    Service,
+    /// Its Postgres.
+    Postgres,
+    /// The two of them, in one moment.
+    Both,
+}
+
+impl Dies {
+    const ALL: [Dies; 3] = [Dies::Service, Dies::Postgres, Dies::Both];
+
+    /// One word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dies::Service => "service",
+            Dies::Postgres => "postgres",
+            Dies::Both => "both",
+        }
+    }
+}
+
+/// What has to go on for a place to be passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Orders.
+    Orders,
+    /// A coordinator that recovers what another left behind.
+    Recovery,
+    /// Garbage, which is collected all the time.
+    Garbage,
+}
+
+/// One place of one process, passed for the n-th time, and what dies there.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
-    /// Who dies.
+    /// Whose.
     pub service: Service,
     /// Where.
     pub point: String,
     /// At which pass.
     pub hit: u32,
+    /// What.
+    pub dies: Dies,
 }
 
 impl Case {
-    /// Whether the place is passed only when a coordinator recovers what another left behind.
-    pub fn needs_recovery(&self) -> bool {
-        self.point.starts_with("fence.") || self.point.starts_with("recover.")
+    /// What has to go on.
+    pub fn needs(&self) -> Needs {
+        match self.point.split('.').next() {
+            Some("fence" | "recover") => Needs::Recovery,
+            Some("durable" | "end" | "ended" | "watermark" | "collect") => Needs::Garbage,
+            _ => Needs::Orders,
+        }
+    }
+
+    /// How many clients are at work. What is written lazily for a lone one rides with nobody's forced writes, so a
+    /// database that dies may lose it.
+    pub fn clients(&self) -> usize {
+        match (self.needs(), self.hit) {
+            (Needs::Orders | Needs::Garbage, 2) => 1,
+            _ => MANY,
+        }
+    }
+
+    /// How soon nothing may be in doubt any more.
+    pub fn settles_within(&self) -> Duration {
+        match (self.service, self.dies) {
+            (_, Dies::Service) => SETTLED_WITHIN,
+            (Service::Coordinator, Dies::Postgres) => LOST_DECISIONS_SETTLE_WITHIN,
+            _ => LOST_WRITES_SETTLE_WITHIN,
+        }
     }
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}#{}", self.service.name(), self.point, self.hit)
+        write!(formatter, "{} {}#{} {}", self.service.name(), self.point, self.hit, self.dies.name())
     }
 }
 
-/// The cases of these services that are to be run.
-pub fn chosen(services: &[Service]) -> Vec<Case> {
-    let all = services.iter().flat_map(|service| {
-        let points = service.crash_points().into_iter();
-        points.flat_map(|point| HITS.map(|hit| Case { service: *service, point: point.clone(), hit }))
-    });
+/// The cases that are to be run.
+pub fn chosen() -> Vec<Case> {
+    let of = |(service, point): (Service, String)| {
+        let hits = Dies::ALL.into_iter().flat_map(|dies| HITS.map(|hit| (dies, hit)));
+        hits.map(move |(dies, hit)| Case { service, point: point.clone(), hit, dies })
+    };
+    let points = |service: Service| service.crash_points().into_iter().map(move |point| (service, point));
+    let all = Service::ALL.into_iter().flat_map(points).flat_map(of);
     let wanted = std::env::var("ASSENT_CRASH_MATRIX").unwrap_or_default();
     let is_chosen = |case: &Case| match wanted.as_str() {
         "full" => true,
         "" => SLICE.contains(&case.to_string().as_str()),
         part => case.to_string().contains(part),
     };
-    all.filter(is_chosen).collect()
+    let chosen: Vec<Case> = all.filter(is_chosen).collect();
+    assert!(!chosen.is_empty(), "no case is called {wanted}");
+    assert!(!wanted.is_empty() || chosen.len() == SLICE.len(), "the slice names what is no case");
+    chosen
 }

@@ -1,0 +1,32 @@
+//! The cases that run by default.
+
+/// Every service, every kind of death, every kind of place, before and after what happens there.
+pub const SLICE: &[&str] = &[
+    "coordinator prepare.after_send#5 service",
+    "coordinator stage.after#5 both",
+    "coordinator decide.after_answer#5 service",
+    "coordinator abort.before_send#1 service",
+    "coordinator finish.after#2 postgres",
+    "coordinator batch.before_commit#1 postgres",
+    "coordinator batch.before_commit#5 both",
+    "coordinator recover.after_fence#5 service",
+    "coordinator recover.after_decision#1 postgres",
+    "coordinator durable.after_send#2 both",
+    "coordinator end.before_send#2 service",
+    "coordinator ended.before#1 postgres",
+    "inventory prepare.before_reply#5 service",
+    "inventory abort.received#1 both",
+    "inventory batch.before_commit#5 postgres",
+    "inventory end.received#2 both",
+    "inventory watermark.advanced#5 postgres",
+    "order batch.after_commit#5 service",
+    "order batch.before_commit#2 both",
+    "order fence.before_reply#5 postgres",
+    "order collect.before#2 service",
+    "payment commit.received#1 service",
+    "payment commit.before_reply#2 postgres",
+    "payment batch.before_commit#1 both",
+    "payment batch.before_commit#2 service",
+    "payment batch.before_commit#5 postgres",
+    "payment end.before_reply#2 postgres",
+];
