@@ -32,6 +32,7 @@ impl Run<'_> {
             Needs::Recovery => self.load_until_recovery().await,
             Needs::Garbage => self.load_with_garbage().await,
         };
+        // Where more than orders is needed, a process has been killed under load already.
         outcome.processes += u32::from(self.case.needs() != Needs::Orders);
         let passed = self.dying().halts_at(&self.case.point, PASSED_WITHIN).await;
         if !passed {
