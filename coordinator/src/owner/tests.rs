@@ -167,6 +167,26 @@ async fn another_coordinator_finishes_what_a_dead_one_accepted_or_never_recorded
 }
 
 #[tokio::test]
+async fn a_decision_that_the_database_lost_is_found_again_while_its_owner_lives() {
+    let world = World::start().await;
+    let coordinator = world.coordinator("one").await;
+    let Answer::Accepted { order_id, .. } = place(&coordinator, "request", order("A"), 60_000).await else { panic!() };
+    final_record(&coordinator, order_id).await;
+    tokio::spawn(recover::take_over(coordinator.clone()));
+    sqlx::query(
+        "UPDATE record SET state = 1, first_decision = NULL, decide_time = NULL, client_answer = 0
+         WHERE transaction_id = $1",
+    )
+    .bind(order_id)
+    .execute(&world.postgres.pool().await)
+    .await
+    .unwrap();
+    let begun = Instant::now();
+    assert_eq!(final_record(&coordinator, order_id).await.state, RecordState::Committed);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn without_its_database_a_coordinator_says_that_it_does_not_know_and_settles_it_later() {
     let world = World::start().await;
     let coordinator = world.coordinator("one").await;

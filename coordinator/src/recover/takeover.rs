@@ -1,7 +1,7 @@
 //! Looks for transactions that nobody drives any more, and recovers them: at the start and all the time after.
 //!
-//! They are STAGING records of dead owners, and participants' rows in doubt whose owner is dead, or is this process and
-//! doesn't know them any more (a lazy COMMIT that a participant's database lost in a crash).
+//! They are STAGING records and participants' rows in doubt whose owner is dead, or is this process and doesn't know them
+//! any more (a lazy COMMITTED that a database lost in a crash).
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::start;
 use crate::coordinator::Coordinator;
 use crate::participants::{BranchRow, Participant};
+use crate::store::Record;
 
 /// Records and rows looked at in one round, at most; the next round goes on.
 const MAX_ROWS: i32 = 5_000;
@@ -24,32 +25,36 @@ pub async fn take_over(coordinator: Arc<Coordinator>) {
     let pause = Duration::from_millis(u64::from(coordinator.args.lease_ms / 2).clamp(50, 500));
     let mut ticks = tokio::time::interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // This process's own rows are suspicious only when two rounds find them without a driver: the first may have
-    // been listed just before they were settled.
-    let mut suspects = HashSet::new();
+    // This process's own records and rows are suspicious only when two rounds find them without a driver: the first may
+    // have been listed just before they were settled.
+    let (mut suspected_records, mut suspected_rows) = (HashSet::new(), HashSet::new());
     loop {
         ticks.tick().await;
-        take_over_records(&coordinator).await;
-        suspects = take_over_rows(&coordinator, &suspects).await;
+        suspected_records = take_over_records(&coordinator, &suspected_records).await;
+        suspected_rows = take_over_rows(&coordinator, &suspected_rows).await;
     }
 }
 
-async fn take_over_records(coordinator: &Arc<Coordinator>) {
+/// Returns the suspects for the next round.
+async fn take_over_records(coordinator: &Arc<Coordinator>, suspects: &HashSet<Uuid>) -> HashSet<Uuid> {
     let overdue = now_unix_ms() - 2 * i64::from(coordinator.args.lease_ms);
-    match coordinator.store.abandoned(overdue, i64::from(MAX_ROWS)).await {
-        Ok(records) => {
-            for record in records {
-                if !coordinator.active.drives(record.transaction_id) {
-                    let transaction = TransactionRef {
-                        transaction_id: record.transaction_id,
-                        deadline_unix_ms: record.deadline_unix_ms,
-                    };
-                    start(coordinator, transaction, record.participants);
-                }
-            }
+    let abandoned = coordinator.store.abandoned(&coordinator.owner_id, overdue, i64::from(MAX_ROWS)).await;
+    let records = abandoned.unwrap_or_else(|error| {
+        tracing::debug!(%error, "abandoned records can't be read; looking again");
+        Vec::new()
+    });
+    let mut next = HashSet::new();
+    for Record { transaction_id, deadline_unix_ms, owner_id, participants, .. } in records {
+        if coordinator.active.drives(transaction_id) {
+            continue;
         }
-        Err(error) => tracing::debug!(%error, "abandoned records can't be read; looking again"),
+        if owner_id == coordinator.owner_id && !suspects.contains(&transaction_id) {
+            next.insert(transaction_id);
+            continue;
+        }
+        start(coordinator, TransactionRef { transaction_id, deadline_unix_ms }, participants);
     }
+    next
 }
 
 /// Returns the suspects for the next round.

@@ -102,16 +102,22 @@ impl Store {
         }
     }
 
-    /// STAGING records that nobody drives any more: their owner's lease ran out, or their deadline passed before
-    /// `overdue_unix_ms` and they still stand (their lazy end was lost with a crash of the database).
-    pub async fn abandoned(&self, overdue_unix_ms: i64, limit: i64) -> Result<Vec<Record>, sqlx::Error> {
+    /// STAGING records that perhaps nobody drives any more: their owner's lease ran out, or it is `owner_id`, who knows
+    /// what it drives, or their deadline passed before `overdue_unix_ms` and they still stand.
+    pub async fn abandoned(
+        &self,
+        owner_id: &str,
+        overdue_unix_ms: i64,
+        limit: i64,
+    ) -> Result<Vec<Record>, sqlx::Error> {
         sqlx::query_as(select_record!(
-            "WHERE r.state = 1 AND (r.deadline_unix_ms < $1 OR NOT EXISTS ( \
+            "WHERE r.state = 1 AND (r.deadline_unix_ms < $1 OR r.owner_id = $3 OR NOT EXISTS ( \
                  SELECT FROM lease l WHERE l.owner_id = r.owner_id AND l.lease_until > now())) \
              ORDER BY r.transaction_id LIMIT $2"
         ))
         .bind(overdue_unix_ms)
         .bind(limit)
+        .bind(owner_id)
         .fetch_all(&self.pool)
         .await
     }

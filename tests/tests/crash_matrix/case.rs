@@ -16,9 +16,6 @@ const MANY: usize = 10;
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
 /// What a database has lost is noticed by a coordinator that lives, in two rounds of its takeover (half a second each).
 const LOST_WRITES_SETTLE_WITHIN: Duration = Duration::from_secs(3);
-/// A decision that the coordinators' database has lost, while the coordinator that made it lives, is found when the
-/// transaction's deadline (3 s) has passed by two leases (1 s each), and then in the takeover's next round.
-const LOST_DECISIONS_SETTLE_WITHIN: Duration = Duration::from_secs(8);
 
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,10 +86,9 @@ impl Case {
 
     /// How soon nothing may be in doubt any more.
     pub fn settles_within(&self) -> Duration {
-        match (self.service, self.dies) {
-            (_, Dies::Service) => SETTLED_WITHIN,
-            (Service::Coordinator, Dies::Postgres) => LOST_DECISIONS_SETTLE_WITHIN,
-            _ => LOST_WRITES_SETTLE_WITHIN,
+        match self.dies {
+            Dies::Service => SETTLED_WITHIN,
+            Dies::Postgres | Dies::Both => LOST_WRITES_SETTLE_WITHIN,
         }
     }
 }
