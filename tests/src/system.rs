@@ -5,6 +5,7 @@ use sqlx::postgres::PgPoolOptions;
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::network::{Network, POSTGRES};
 use crate::server::{Server, Service};
 
 /// Lines of each log that a failed test shows.
@@ -15,6 +16,8 @@ pub struct System {
     // Before the databases and the folder: fields are dropped in their order.
     servers: Vec<Server>,
     databases: Vec<(Service, Postgres)>,
+    /// What lies between its processes, where that is proxied.
+    pub network: Network,
     _folder: TempDir,
     /// How far the watermarks stay behind the clock, where that is not the services' own setting.
     watermark_lag_ms: Option<u64>,
@@ -24,6 +27,7 @@ pub struct System {
 #[derive(Debug, Clone)]
 pub struct SetUp {
     coordinators: usize,
+    proxied: bool,
     settings: Vec<(Service, String, String)>,
     watermark_lag_ms: Option<u64>,
 }
@@ -51,42 +55,76 @@ impl SetUp {
         SetUp { watermark_lag_ms: Some(watermark_lag_ms), ..set_up }
     }
 
+    /// Every link between its processes, and to their databases, leads through a proxy: see [`Network`].
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
+        self
+    }
+
     /// Starts it; returns when everything is healthy.
     pub async fn start(self) -> System {
         let databases = start_databases();
         let folder = folder("system-");
-        let coordinators: Vec<Port> = (0..self.coordinators).map(|_| Port::reserve()).collect();
-        let participants = Service::PARTICIPANTS.map(|service| (service, Port::reserve()));
-        let address = |port: &Port| format!("http://127.0.0.1:{}", port.number());
-        let to_coordinators = coordinators.iter().map(address).collect::<Vec<_>>().join(",");
-        let to_participants =
-            participants.iter().map(|(service, port)| format!("{}={}", service.name(), address(port)));
-        let to_participants = to_participants.collect::<Vec<_>>().join(",");
-
-        let server = |service: Service, name: String, port: Port| {
-            let url = databases.iter().find(|(of, _)| *of == service).map(|(_, database)| database.url());
-            let pairs = [
-                ("ASSENT_DATABASE_URL", url.unwrap_or_default()),
-                ("ASSENT_PARTICIPANTS", to_participants.clone()),
-                ("ASSENT_COORDINATORS", to_coordinators.clone()),
-                ("ASSENT_NAME", name.clone()),
-            ];
-            let mut settings = pairs.map(|(variable, value)| (variable.to_owned(), value)).to_vec();
-            let own = self.settings.iter().filter(|(of, ..)| *of == service);
-            settings.extend(own.map(|(_, variable, value)| (variable.clone(), value.clone())));
+        let participants = Service::PARTICIPANTS.map(|service| (service, service.name().to_owned()));
+        let coordinators =
+            (1..=self.coordinators).map(|number| (Service::Coordinator, format!("coordinator-{number}")));
+        let named = participants.into_iter().chain(coordinators);
+        let named: Vec<_> = named.map(|(service, name)| (service, name, Port::reserve())).collect();
+        let mut network = Network::default();
+        let mut settings = Vec::new();
+        for (service, name, _) in &named {
+            settings.push(self.settings_of(*service, name, &named, &databases, &mut network).await);
+        }
+        let servers = named.into_iter().zip(settings).map(|((service, name, port), settings)| {
             Server::new(service, &name, port, settings, folder.path().to_owned())
-        };
-        let mut servers: Vec<Server> =
-            participants.into_iter().map(|(service, port)| server(service, service.name().to_owned(), port)).collect();
-        let numbered = coordinators.into_iter().zip(1..);
-        servers
-            .extend(numbered.map(|(port, number)| server(Service::Coordinator, format!("coordinator-{number}"), port)));
-        let system = System { servers, databases, _folder: folder, watermark_lag_ms: self.watermark_lag_ms };
+        });
+        let servers = servers.collect();
+        let system = System { servers, databases, network, _folder: folder, watermark_lag_ms: self.watermark_lag_ms };
         system.servers.iter().for_each(Server::start);
         for server in &system.servers {
             server.healthy().await;
         }
         system
+    }
+
+    /// The environment of a server: where it finds its database and the others, and what is set for it.
+    async fn settings_of(
+        &self,
+        service: Service,
+        name: &str,
+        named: &[(Service, String, Port)],
+        databases: &[(Service, Postgres)],
+        network: &mut Network,
+    ) -> Vec<(String, String)> {
+        let database = databases.iter().find(|(of, _)| *of == service).map(|(_, database)| database);
+        let mut port = database.expect("a database").port();
+        if self.proxied {
+            port = network.add(name, POSTGRES, port).await;
+        }
+        let (mut coordinators, mut participants) = (Vec::new(), Vec::new());
+        for (of, other, at) in named {
+            let is_coordinator = *of == Service::Coordinator;
+            if is_coordinator == (service == Service::Coordinator) {
+                continue;
+            }
+            let mut at = at.number();
+            if self.proxied {
+                at = network.add(name, other, at).await;
+            }
+            match is_coordinator {
+                true => coordinators.push(format!("http://127.0.0.1:{at}")),
+                false => participants.push(format!("{other}=http://127.0.0.1:{at}")),
+            }
+        }
+        let pairs = [
+            ("ASSENT_DATABASE_URL", Postgres::url_at(port)),
+            ("ASSENT_PARTICIPANTS", participants.join(",")),
+            ("ASSENT_COORDINATORS", coordinators.join(",")),
+            ("ASSENT_NAME", name.to_owned()),
+        ];
+        let pairs = pairs.map(|(variable, value)| (variable.to_owned(), value));
+        let own = self.settings.iter().filter(|(of, ..)| *of == service);
+        pairs.into_iter().chain(own.map(|(_, variable, value)| (variable.clone(), value.clone()))).collect()
     }
 }
 
@@ -105,7 +143,7 @@ impl System {
 
     /// A system that is to be different.
     pub fn set_up() -> SetUp {
-        SetUp { coordinators: 1, settings: Vec::new(), watermark_lag_ms: None }
+        SetUp { coordinators: 1, proxied: false, settings: Vec::new(), watermark_lag_ms: None }
     }
 
     /// A service's server; the first coordinator.

@@ -410,8 +410,7 @@ async fn a_durable_commit_flushes_what_was_committed_lazily_before() {
 async fn a_writer_whose_database_falls_silent_takes_another_connection() {
     let world = World::with_seats(10).await;
     let url = world.postgres.url();
-    let port = url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap().parse().unwrap();
-    let proxy = Proxy::start(port).await;
+    let proxy = Proxy::start(world.postgres.port()).await;
     let connect = connect_options(&url, "writer").unwrap().port(proxy.port());
     let options = Options { batch_within: Duration::from_millis(300), ..Options::default() };
     let writer = GroupCommit::start(Arc::new(LogWork::new(Arc::new(Seats))), connect, options);

@@ -18,7 +18,7 @@ pub use folder::folder;
 pub use port::Port;
 pub use postgres::Postgres;
 pub use process::Process;
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Way};
 
 /// A branch of a new transaction.
 pub fn branch<B>(branch: B) -> PreparedBranch<B> {

@@ -47,9 +47,19 @@ impl Postgres {
         postgres
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port.number())
+        Self::url_at(self.port())
+    }
+
+    /// Its URL at another port, of a proxy.
+    pub fn url_at(port: u16) -> String {
+        format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable")
     }
 
     /// A pool on it, with the log's and a service's schema.

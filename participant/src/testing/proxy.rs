@@ -1,17 +1,70 @@
-//! A stretch of network between two processes that can go silent: nothing arrives any more, and nobody is told.
+//! A stretch of network between two processes: a way there and a way back, each of which can lose its bytes, delay them or
+//! keep them; connections can be reset, also in the middle of a COMMIT.
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use rand::random_range;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// COMMIT as a Postgres client sends it: a simple query, the last thing before it waits for an answer.
+const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+
+/// A way through the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// From the client to the server: requests.
+    There = 0,
+    /// From the server to the client: answers.
+    Back = 1,
+}
+
+impl Way {
+    /// Both.
+    pub const BOTH: [Way; 2] = [Way::There, Way::Back];
+}
+
+/// What a way does with bytes. Whoever sends them never notices: to it they are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Weather {
+    /// They arrive.
+    #[default]
+    Fair,
+    /// They arrive late, by some milliseconds out of these, in their order.
+    Late(RangeInclusive<u64>),
+    /// They are kept until the way is open again.
+    Held,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Network {
+    ways: [Weather; 2],
+    /// Connections up to this one are silent for good.
+    silent: usize,
+    /// Connections up to this one are reset.
+    reset: usize,
+    /// Of so many COMMITs one is met by a reset, by chance before or after it is passed on; none if zero.
+    one_commit_in: u32,
+}
+
+/// Connections that were reset in COMMIT.
+#[derive(Debug, Default)]
+struct Broken {
+    before: AtomicUsize,
+    after: AtomicUsize,
+}
 
 /// Passes connections on to a server. Runs as long as the test's runtime.
 pub struct Proxy {
     port: u16,
-    /// Connections made up to this one are silent.
-    silent: Arc<watch::Sender<usize>>,
+    network: Arc<watch::Sender<Network>>,
     made: watch::Receiver<usize>,
+    broken: Arc<Broken>,
 }
 
 impl Proxy {
@@ -19,19 +72,20 @@ impl Proxy {
     pub async fn start(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (silent, silence) = watch::channel(0);
+        let network = Arc::new(watch::Sender::new(Network::default()));
         let (counted, made) = watch::channel(0);
+        let broken = Arc::<Broken>::default();
+        let proxy = Proxy { port, network: network.clone(), made, broken: broken.clone() };
         tokio::spawn(async move {
             for number in 1.. {
                 let (client, _) = listener.accept().await.unwrap();
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { continue };
                 counted.send_replace(number);
-                let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-                tokio::spawn(pass(from_client, to_server, number, silence.clone()));
-                tokio::spawn(pass(from_server, to_client, number, silence.clone()));
+                let connection = Connection { number, network: network.subscribe(), broken: broken.clone() };
+                tokio::spawn(connection.run(client, server));
             }
         });
-        Proxy { port, silent: Arc::new(silent), made }
+        proxy
     }
 
     /// Where it listens.
@@ -39,32 +93,127 @@ impl Proxy {
         self.port
     }
 
-    /// Silences the connections that there are; new ones are passed on.
+    /// From now on what is sent this way does not arrive; it is kept until [`Proxy::open`], or lost with
+    /// [`Proxy::reset`].
+    pub fn hold(&self, way: Way) {
+        self.network.send_modify(|network| network.ways[way as usize] = Weather::Held);
+    }
+
+    /// From now on what is sent this way arrives so many milliseconds later.
+    pub fn delay(&self, way: Way, by_ms: RangeInclusive<u64>) {
+        self.network.send_modify(|network| network.ways[way as usize] = Weather::Late(by_ms));
+    }
+
+    /// From now on everything arrives; first what was kept.
+    pub fn open(&self) {
+        self.network.send_modify(|network| network.ways = Default::default());
+    }
+
+    /// Resets the connections that there are. What was kept on them is lost.
+    pub fn reset(&self) {
+        let made = *self.made.borrow();
+        self.network.send_modify(|network| network.reset = made);
+    }
+
+    /// Silences the connections that there are, for good; new ones are passed on.
     pub fn silence(&self) {
-        self.silent.send_replace(*self.made.borrow());
+        let made = *self.made.borrow();
+        self.network.send_modify(|network| network.silent = made);
+    }
+
+    /// From now on resets the connection at one COMMIT in so many, by chance before the server gets it or after; at none
+    /// if that is zero.
+    pub fn break_one_commit_in(&self, count: u32) {
+        self.network.send_modify(|network| network.one_commit_in = count);
+    }
+
+    /// How many connections were reset before their COMMIT was passed on, and how many after.
+    pub fn broken_commits(&self) -> (usize, usize) {
+        (self.broken.before.load(Ordering::Relaxed), self.broken.after.load(Ordering::Relaxed))
     }
 }
 
-/// Passes bytes on until the end, or until the connection is silenced: then it stays open, and nothing more arrives.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, number: usize, mut silence: watch::Receiver<usize>) {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let read = tokio::select! {
-            biased;
-            () = silenced(&mut silence, number) => None,
-            read = from.read(&mut buffer) => Some(read),
+/// Why a connection ended otherwise than in order.
+struct Reset;
+
+struct Connection {
+    number: usize,
+    network: watch::Receiver<Network>,
+    broken: Arc<Broken>,
+}
+
+impl Connection {
+    async fn run(self, mut client: TcpStream, mut server: TcpStream) {
+        for end in [&client, &server] {
+            end.set_nodelay(true).unwrap();
+        }
+        let mut network = self.network.clone();
+        let ended = {
+            let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
+            let there = self.pass(Way::There, from_client, to_server);
+            let back = self.pass(Way::Back, from_server, to_client);
+            tokio::select! {
+                // First, so that what is lost with a reset does not arrive when the way is opened after it.
+                biased;
+                Ok(_) = network.wait_for(|network| network.reset >= self.number) => Err(Reset),
+                passed = async { tokio::try_join!(there, back) } => passed.map(|_| ()),
+            }
         };
-        let Some(read) = read else { return std::future::pending().await };
-        match read {
-            Ok(count) if count > 0 && to.write_all(&buffer[..count]).await.is_ok() => (),
-            _ => return,
+        if ended.is_err() {
+            // The client loses the connection at once; the server finishes what it has got.
+            let _ = client.set_zero_linger();
         }
     }
-}
 
-async fn silenced(silence: &mut watch::Receiver<usize>, number: usize) {
-    // A proxy that is gone silences nobody any more.
-    if silence.wait_for(|silent| *silent >= number).await.is_err() {
-        std::future::pending::<()>().await;
+    /// Passes bytes on until their end, which is passed on as well.
+    async fn pass(&self, way: Way, mut from: ReadHalf<'_>, to: WriteHalf<'_>) -> Result<(), Reset> {
+        let (on_the_way, arriving) = mpsc::unbounded_channel();
+        let depart = async {
+            let mut buffer = vec![0; 64 * 1024];
+            let mut due = Instant::now();
+            loop {
+                let read = from.read(&mut buffer).await.map_err(|_| Reset)?;
+                let late_ms = match &self.network.borrow().ways[way as usize] {
+                    Weather::Late(by_ms) => random_range(by_ms.clone()),
+                    Weather::Fair | Weather::Held => 0,
+                };
+                due = due.max(Instant::now() + Duration::from_millis(late_ms));
+                // Nobody waits for it only when this connection ends.
+                let _ = on_the_way.send((due, buffer[..read].to_vec()));
+                if read == 0 {
+                    return Ok(());
+                }
+            }
+        };
+        tokio::try_join!(depart, self.arrive(way, arriving, to)).map(|_| ())
+    }
+
+    async fn arrive(
+        &self,
+        way: Way,
+        mut arriving: mpsc::UnboundedReceiver<(Instant, Vec<u8>)>,
+        mut to: WriteHalf<'_>,
+    ) -> Result<(), Reset> {
+        let mut network = self.network.clone();
+        while let Some((due, bytes)) = arriving.recv().await {
+            tokio::time::sleep_until(due).await;
+            let open = |network: &Network| network.ways[way as usize] != Weather::Held && network.silent < self.number;
+            let one_commit_in = network.wait_for(open).await.map_err(|_| Reset)?.one_commit_in;
+            if bytes.is_empty() {
+                return to.shutdown().await.map_err(|_| Reset);
+            }
+            let breaks = way == Way::There && one_commit_in > 0 && bytes.ends_with(COMMIT);
+            let breaks = breaks && random_range(0..one_commit_in) == 0;
+            if breaks && random_range(0..2) == 0 {
+                self.broken.before.fetch_add(1, Ordering::Relaxed);
+                return Err(Reset);
+            }
+            to.write_all(&bytes).await.map_err(|_| Reset)?;
+            if breaks {
+                self.broken.after.fetch_add(1, Ordering::Relaxed);
+                return Err(Reset);
+            }
+        }
+        Ok(())
     }
 }

@@ -1,9 +1,7 @@
 //! Garbage that is collected as early as can be, while processes die: what is collected must not be missed by anyone.
 use std::time::{Duration, Instant};
 
-use tests::{Service, System};
-
-use crate::Scene;
+use tests::{Scene, Service, System};
 
 /// Orders live so long at most, so watermarks that stay nowhere behind the clock pass many that are still open.
 const TIMEOUT_MS: u64 = 400;

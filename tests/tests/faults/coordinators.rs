@@ -1,9 +1,7 @@
 //! Coordinators that die or sleep while another one shares their database.
 use std::time::{Duration, Instant};
 
-use tests::{Aftermath, Books, Load, Request, Service, System, until};
-
-use crate::Scene;
+use tests::{Aftermath, Books, Load, Request, Scene, Service, System, until};
 
 /// A lease (1 s by default) that runs out, the next look at abandoned records (500 ms), and the recovery itself.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_millis(2_500);

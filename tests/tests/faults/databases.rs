@@ -1,9 +1,7 @@
 //! A Postgres that is killed, or hangs, under a service that goes on.
 use std::time::{Duration, Instant};
 
-use tests::{Service, System};
-
-use crate::{Scene, confirms};
+use tests::{Scene, Service, System, confirms};
 
 /// A new database server answers, and the service has found its way to it.
 const WORKS_AGAIN_WITHIN: Duration = Duration::from_secs(2);

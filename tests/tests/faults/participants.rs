@@ -1,9 +1,7 @@
 //! Participants that are down for long, or frozen past every deadline, while orders keep coming.
 use std::time::{Duration, Instant};
 
-use tests::{Service, System};
-
-use crate::{Scene, confirms};
+use tests::{CLIENTS, Scene, Service, System, confirms};
 
 const DOWN_FOR: Duration = Duration::from_secs(10);
 /// What an order may take while a participant is down: nothing answers at its port, so that is known at once.
@@ -22,7 +20,7 @@ async fn orders_are_refused_in_bounded_time_while_a_participant_is_down_for_ten_
         let confirmed = load.confirmed();
         tokio::time::sleep(DOWN_FOR).await;
         nothing_is_held(&scene, service).await;
-        assert!(load.confirmed() <= confirmed + crate::CLIENTS, "orders were confirmed without {}", service.name());
+        assert!(load.confirmed() <= confirmed + CLIENTS, "orders were confirmed without {}", service.name());
         scene.system.server(service).start_healthy().await;
         let up = Instant::now();
         confirms(&load, 1).await;

@@ -1,9 +1,7 @@
 //! Restarts in order, one process after the other, as in an upgrade.
 use std::time::Instant;
 
-use tests::System;
-
-use crate::{Scene, confirms};
+use tests::{Scene, System, confirms};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_under_load_loses_nothing() {

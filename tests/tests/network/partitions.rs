@@ -1,0 +1,126 @@
+//! A coordinator that is cut off for longer than its lease, while another one that is not takes over.
+use std::time::{Duration, Instant};
+
+use participant::clock::now_unix_ms;
+use participant::testing::{Proxy, Way};
+use tests::{CLIENTS, Load, Scene, Service, System, confirms, until};
+use uuid::Uuid;
+
+/// An order's time limit, set here.
+const TIMEOUT_MS: u64 = 1_000;
+/// The time limit; then the record is to be aborted, which the coordinator's own database gets 2 s for; and some slack.
+const TOLD_WITHIN: Duration = Duration::from_millis(TIMEOUT_MS + 2_000 + 500);
+/// Three leases.
+const CUT_FOR: Duration = Duration::from_secs(3);
+const CUT_OFF: &str = "coordinator-1";
+
+async fn two_coordinators() -> Scene {
+    let set_up = System::set_up().proxied().coordinators(2);
+    Scene::start(set_up.set(Service::Coordinator, "ASSENT_TRANSACTION_TIMEOUT_MS", TIMEOUT_MS)).await
+}
+
+fn hold(link: &Proxy) {
+    Way::BOTH.into_iter().for_each(|way| link.hold(way));
+}
+
+/// Cuts the links, for three leases; meanwhile the other coordinator confirms orders and the cut off one none.
+async fn cut_off<'a>(scene: &'a Scene, name: &str, links: impl Fn(&'a Scene) -> Vec<&'a Proxy>) -> (Load, Load) {
+    let load = Load::start(&scene.clients[..1], CLIENTS, &format!("{name}-cut-off"));
+    let other = Load::start(&scene.clients[1..], CLIENTS, &format!("{name}-connected"));
+    confirms(&load, 20).await;
+    links(scene).into_iter().for_each(hold);
+    let (cut, confirmed) = (Instant::now(), load.confirmed());
+    confirms(&other, 20).await;
+    tokio::time::sleep(CUT_FOR.saturating_sub(cut.elapsed())).await;
+    confirms(&other, 20).await;
+    assert!(load.confirmed() <= confirmed + CLIENTS, "{name}: the one that is cut off confirmed orders");
+    (load, other)
+}
+
+/// Heals the network, and concludes.
+async fn heal(scene: &mut Scene, fault: &str, (load, other): (Load, Load)) {
+    scene.system.network.all().for_each(Proxy::open);
+    let healed = Instant::now();
+    confirms(&load, 1).await;
+    let mut requests = load.stop().await;
+    requests.extend(other.stop().await);
+    let after = scene.conclude_with(fault, requests, healed).await;
+    assert!(after.slowest < TOLD_WITHIN, "{fault}: an answer took {:?}: {}", after.slowest, after.slowest_was);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_cut_off_from_its_database_is_replaced_and_comes_back() {
+    let mut scene = two_coordinators().await;
+    let loads = cut_off(&scene, "database", |scene| vec![scene.system.network.to_database(CUT_OFF)]).await;
+    heal(&mut scene, "a coordinator cut off from its postgres", loads).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_cut_off_from_all_participants_gives_up_and_comes_back() {
+    let mut scene = two_coordinators().await;
+    let loads = cut_off(&scene, "participants", |scene| {
+        Service::PARTICIPANTS.iter().flat_map(|it| scene.system.network.between(CUT_OFF, it.name())).collect()
+    })
+    .await;
+    heal(&mut scene, "a coordinator cut off from all participants", loads).await;
+}
+
+/// Has orders prepared everywhere and recorded, while their coordinator waits for one vote, and then nothing that it sends
+/// arrives any more: neither decision nor that it gives up. Their ids.
+async fn cut_off_in_wait(scene: &Scene) -> Vec<Uuid> {
+    let network = &scene.system.network;
+    network.link(CUT_OFF, Service::Order.name()).hold(Way::Back);
+    let records = scene.system.pool(Service::Coordinator);
+    let waiting = async || {
+        // It does not give them up yet, nor in the next moment.
+        let staging = "SELECT transaction_id FROM record WHERE state = 1 AND deadline_unix_ms > $1";
+        let staging = sqlx::query_scalar::<_, Uuid>(staging).bind(now_unix_ms() + 100).fetch_all(&records);
+        let mut waiting = staging.await.unwrap();
+        for service in Service::PARTICIPANTS {
+            let prepared = "SELECT transaction_id FROM branch_log WHERE state = 1 AND transaction_id = ANY($1::uuid[])";
+            let branches = scene.system.pool(service);
+            waiting = sqlx::query_scalar(prepared).bind(waiting).fetch_all(&branches).await.unwrap();
+        }
+        waiting
+    };
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(20) {
+        if !waiting().await.is_empty() {
+            network.from(CUT_OFF).for_each(|link| link.hold(Way::There));
+            let waiting = waiting().await;
+            if !waiting.is_empty() {
+                return waiting;
+            }
+            network.from(CUT_OFF).for_each(Proxy::open);
+            network.link(CUT_OFF, Service::Order.name()).hold(Way::Back);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("no order ever stood half way");
+}
+
+/// The first coordinator wants to give the orders up, before its lease runs out; the second one, which finds all votes,
+/// commits them. Then all that the first one has sent meanwhile arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_coordinator_sent_before_its_takeover_arrives_after_it_and_harms_nothing() {
+    let set_up = System::set_up().proxied().coordinators(2);
+    let mut scene = Scene::start(set_up.set(Service::Coordinator, "ASSENT_TRANSACTION_TIMEOUT_MS", 600)).await;
+    let load = Load::start(&scene.clients[..1], CLIENTS, "late");
+    confirms(&load, 20).await;
+    let waiting = cut_off_in_wait(&scene).await;
+    let cut = Instant::now();
+    until("the other coordinator has finished everything", Duration::from_secs(10), async || {
+        scene.clients[1].in_doubt().await.unwrap().is_empty()
+    })
+    .await;
+    println!("the other coordinator finished everything {} ms after the first was cut off", cut.elapsed().as_millis());
+    scene.system.network.all().for_each(Proxy::open);
+    let healed = Instant::now();
+    scene.conclude("a coordinator whose messages came late", load, healed).await;
+    let against = "SELECT count(*) FROM record WHERE transaction_id = ANY($1::uuid[]) AND state = 2
+                   AND decide_time > to_timestamp(deadline_unix_ms / 1000.0)";
+    let records = scene.system.pool(Service::Coordinator);
+    let against: i64 = sqlx::query_scalar(against).bind(&waiting).fetch_one(&records).await.unwrap();
+    println!("{against} of {} orders were committed after their own coordinator wanted to give them up", waiting.len());
+    assert!(against > 0, "{waiting:?}");
+}
