@@ -48,13 +48,15 @@ impl<R: Resource> Sweeper<R> {
     }
 
     /// Sweeps forever.
-    pub async fn sweep(self) {
+    pub async fn sweep(mut self) {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut after = Uuid::nil();
         loop {
             ticks.tick().await;
             after = self.round(after).await;
+            // One that knows may still not reach us with its decision, so each round begins with another one.
+            self.coordinators.rotate_left(1);
         }
     }
 

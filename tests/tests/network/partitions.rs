@@ -12,6 +12,9 @@ const TIMEOUT_MS: u64 = 1_000;
 const TOLD_WITHIN: Duration = Duration::from_millis(TIMEOUT_MS + 2_000 + 500);
 /// Three leases.
 const CUT_FOR: Duration = Duration::from_secs(3);
+/// An order's time limit; half a second until sweepers look; a second in which the one that is not heard waits for
+/// acknowledgements; half a second until they ask the other one; and slack for a busy machine.
+const RELEASED_WITHIN: Duration = Duration::from_secs(8);
 const CUT_OFF: &str = "coordinator-1";
 
 async fn two_coordinators() -> Scene {
@@ -63,6 +66,38 @@ async fn a_coordinator_cut_off_from_all_participants_gives_up_and_comes_back() {
     })
     .await;
     heal(&mut scene, "a coordinator cut off from all participants", loads).await;
+}
+
+/// What it holds at the participants it gives up by itself, and answers their sweepers that it did; but to tell them so takes
+/// a coordinator that reaches them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_is_heard_by_no_participant_holds_nothing_for_long() {
+    let mut scene = two_coordinators().await;
+    let load = Load::start(&scene.clients[..1], CLIENTS, "unheard");
+    let other = Load::start(&scene.clients[1..], CLIENTS, "heard");
+    confirms(&load, 20).await;
+    let (system, network) = (&scene.system, &scene.system.network);
+    let (records, owner) = (system.pool(Service::Coordinator), "SELECT owner_id FROM lease WHERE name = $1");
+    let owner: String = sqlx::query_scalar(owner).bind(CUT_OFF).fetch_one(&records).await.unwrap();
+    let held = async |service, since_unix_ms: i64| {
+        let held = "SELECT count(*) FROM branch_log
+                    WHERE state = 1 AND owner_id = $1 AND create_time > to_timestamp($2 / 1000.0)";
+        let held = sqlx::query_scalar::<_, i64>(held).bind(&owner).bind(since_unix_ms);
+        held.fetch_one(&system.pool(service)).await.unwrap()
+    };
+    // Without these votes it decides nothing until the time limit, so that something is held.
+    network.link(CUT_OFF, Service::Inventory.name()).hold(Way::Back);
+    let since = now_unix_ms();
+    until("something is held", Duration::from_secs(5), async || held(Service::Inventory, since).await > 0).await;
+    Service::PARTICIPANTS.iter().for_each(|it| network.link(CUT_OFF, it.name()).hold(Way::There));
+    let cut = Instant::now();
+    assert!(held(Service::Inventory, since).await > 0);
+    for service in Service::PARTICIPANTS {
+        until(&format!("{} holds nothing", service.name()), RELEASED_WITHIN, async || held(service, 0).await == 0)
+            .await;
+    }
+    println!("nothing is held for the one that is not heard {} ms after it was cut off", cut.elapsed().as_millis());
+    heal(&mut scene, "a coordinator that no participant heard", (load, other)).await;
 }
 
 /// Has orders prepared everywhere and recorded, while their coordinator waits for one vote, and then nothing that it sends
