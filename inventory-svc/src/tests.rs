@@ -2,11 +2,10 @@
 use std::time::Duration;
 
 use participant::testing::{self, Postgres, abort, audit, commit, prepare};
-use participant::{PreparedBranch, Resource};
+use participant::{Pool, PreparedBranch, Resource};
 use prost::Message;
 use proto::assent::inventory::v1 as api;
 use proto::assent::inventory::v1::inventory_service_server::InventoryService;
-use sqlx::PgPool;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
@@ -15,7 +14,7 @@ use crate::grpc::StockService;
 use crate::resource::Inventory;
 use crate::store;
 
-async fn start() -> (Postgres, PgPool, StockService) {
+async fn start() -> (Postgres, Pool, StockService) {
     let postgres = Postgres::start();
     let pool = postgres.pool(store::migrator()).await;
     let service = StockService::new(pool.clone());
@@ -37,7 +36,7 @@ async fn adjust(service: &StockService, sku: &str, delta: i64, request_id: &str)
 }
 
 /// On hand and held.
-async fn figures(pool: &PgPool, sku: &str) -> (i64, i64) {
+async fn figures(pool: &Pool, sku: &str) -> (i64, i64) {
     let Stock { on_hand, held, .. } = store::stock::get(pool, sku).await.unwrap().unwrap();
     (on_hand, held)
 }

@@ -1,11 +1,10 @@
 //! The orders on a real Postgres.
 use participant::testing::{self, Postgres, abort, audit, commit, prepare};
-use participant::{DUPLICATE_REQUEST, PreparedBranch, Refusal, Resource};
+use participant::{DUPLICATE_REQUEST, Pool, PreparedBranch, Refusal, Resource};
 use prost::Message;
 use proto::assent::order::v1 as api;
 use proto::assent::order::v1::order_store_service_server::OrderStoreService;
 use proto::google::r#type::Money;
-use sqlx::PgPool;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
@@ -14,7 +13,7 @@ use crate::grpc::OrderStore;
 use crate::resource::Orders;
 use crate::store;
 
-async fn start() -> (Postgres, PgPool, OrderStore) {
+async fn start() -> (Postgres, Pool, OrderStore) {
     let postgres = Postgres::start();
     let pool = postgres.pool(store::migrator()).await;
     let service = OrderStore::new(pool.clone());

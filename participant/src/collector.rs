@@ -1,12 +1,11 @@
 //! Collects garbage: advances the watermark, deletes the ABORTED rows at or below it, and forgets old requests.
 use std::time::Duration;
 
-use sqlx::PgPool;
 use tokio::time::MissedTickBehavior;
 
 use crate::clock::now_unix_ms;
 use crate::log::Log;
-use crate::{ParticipantArgs, own_request};
+use crate::{ParticipantArgs, Pool, own_request};
 
 /// Rows deleted in one local transaction.
 const STEP: i64 = 1_000;
@@ -14,7 +13,7 @@ const STEP: i64 = 1_000;
 const MAX_STEPS: u32 = 100;
 
 /// Collects forever.
-pub async fn collect(args: ParticipantArgs, log: Log, pool: PgPool) {
+pub async fn collect(args: ParticipantArgs, log: Log, pool: Pool) {
     let mut ticks = tokio::time::interval(Duration::from_millis(args.service.collect_interval_ms.max(10)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -28,7 +27,7 @@ pub async fn collect(args: ParticipantArgs, log: Log, pool: PgPool) {
 }
 
 /// How many log rows and requests went.
-async fn round(args: &ParticipantArgs, log: &Log, pool: &PgPool) -> Result<(u64, u64), sqlx::Error> {
+async fn round(args: &ParticipantArgs, log: &Log, pool: &Pool) -> Result<(u64, u64), sqlx::Error> {
     let watermark = log.advance_watermark(now_unix_ms().saturating_sub(args.service.watermark_lag_ms)).await?;
     let (mut rows, mut requests) = (0, 0);
     for _ in 0..MAX_STEPS {

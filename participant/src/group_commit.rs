@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::crash_point;
+use crate::pool::silent;
 use crate::postgres::{Failure, classify};
 
 /// How an entry wants to be written.
@@ -310,10 +311,4 @@ impl<W: Work> Writer<W> {
         crash_point::pass("batch.after_commit");
         Ok(replies)
     }
-}
-
-/// The database has said nothing for so long.
-fn silent(within: Duration) -> sqlx::Error {
-    let message = format!("the database has not answered a batch within {} ms", within.as_millis());
-    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
 }

@@ -20,6 +20,7 @@ pub mod names;
 pub mod own_request;
 pub mod own_write;
 pub mod paging;
+mod pool;
 pub mod postgres;
 mod refusal;
 pub mod resource;
@@ -33,6 +34,7 @@ pub mod testing;
 pub mod transaction;
 
 pub use config::ParticipantArgs;
+pub use pool::Pool;
 pub use refusal::{DUPLICATE_REQUEST, Refusal};
 pub use resource::{InvalidBranch, PreparedBranch, Resource};
 pub use run::{Context, run};

@@ -2,10 +2,10 @@
 //! more.
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tonic::{Code, Status};
 
-use crate::status;
+use crate::{Pool, status};
 
 /// A request id that stands for another request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +60,7 @@ pub async fn note(
 }
 
 /// Forgets requests older than the retention, at most `limit` of them; returns how many went.
-pub async fn forget(pool: &PgPool, retention_ms: i64, limit: i64) -> Result<u64, sqlx::Error> {
+pub async fn forget(pool: &Pool, retention_ms: i64, limit: i64) -> Result<u64, sqlx::Error> {
     let forgotten = sqlx::query(
         "DELETE FROM own_request WHERE (client_id, request_id) IN (
             SELECT client_id, request_id FROM own_request

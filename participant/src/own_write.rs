@@ -8,18 +8,19 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 use tonic::{Code, Status};
 
+use crate::pool::in_time;
 use crate::postgres::{Failure, classify};
-use crate::status;
+use crate::{Pool, status};
 
 /// The future of a write, on the connection that it borrows.
 pub type Writing<'c, T, D> = Pin<Box<dyn Future<Output = Result<Result<T, D>, sqlx::Error>> + Send + 'c>>;
 
 /// Runs `work` in one local transaction and commits it; what it denies is rolled back.
 pub async fn run<T, D>(
-    pool: &PgPool,
+    pool: &Pool,
     work: impl for<'c> FnOnce(&'c mut PgConnection) -> Writing<'c, T, D> + Send + 'static,
 ) -> Result<T, Status>
 where
@@ -28,19 +29,26 @@ where
 {
     let pool = pool.clone();
     let written = tokio::spawn(async move {
-        let mut local = pool.begin().await.map_err(|error| status::database(&error))?;
-        match work(&mut local).await {
-            Ok(Ok(answer)) => local.commit().await.map(|()| answer).map_err(|error| not_committed(&error)),
-            Ok(Err(denied)) => {
-                // If this fails the connection is broken, which rolls back as well.
-                let _ = local.rollback().await;
-                Err(denied.into())
-            }
-            Err(error) => {
-                let _ = local.rollback().await;
-                Err(status::database(&error))
-            }
-        }
+        let connection = pool.acquire().await.map_err(|error| status::database(&error))?;
+        let ended = in_time(connection, async |connection: &mut PgConnection| {
+            let mut local = match connection.begin().await {
+                Ok(local) => local,
+                Err(error) => return Ok(Err(status::database(&error))),
+            };
+            Ok(match work(&mut local).await {
+                Ok(Ok(answer)) => local.commit().await.map(|()| answer).map_err(|error| not_committed(&error)),
+                Ok(Err(denied)) => {
+                    // If this fails the connection is broken, which rolls back as well.
+                    let _ = local.rollback().await;
+                    Err(denied.into())
+                }
+                Err(error) => {
+                    let _ = local.rollback().await;
+                    Err(status::database(&error))
+                }
+            })
+        });
+        ended.await.unwrap_or_else(|error| Err(not_committed(&error)))
     });
     written.await.unwrap_or_else(|ended| {
         tracing::error!(error = %ended, "a write ended early");

@@ -2,10 +2,12 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::ConnectOptions;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
+
+use crate::Pool;
 
 /// What an error means for the local transaction it happened in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,15 +74,11 @@ pub async fn connect_pool(
     application_name: &str,
     max_connections: u32,
     wait: Duration,
-) -> Result<PgPool, sqlx::Error> {
+) -> Result<Pool, sqlx::Error> {
     let options = connect_options(database_url, application_name)?;
     let give_up = Instant::now() + wait;
     loop {
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(Duration::from_secs(3))
-            .connect_with(options.clone());
-        match pool.await {
+        match Pool::connect(options.clone(), max_connections).await {
             Ok(pool) => return Ok(pool),
             Err(error) if Instant::now() < give_up && classify(&error) == Failure::Lost => {
                 tracing::info!(%error, "waiting for Postgres");
@@ -94,10 +92,10 @@ pub async fn connect_pool(
 /// Runs a crate's migrations. Each crate keeps its own table of them, so that a participant's log and the service's own
 /// tables move forward apart.
 pub async fn migrate(
-    pool: &PgPool,
+    pool: &Pool,
     mut migrator: Migrator,
     table: &'static str,
 ) -> Result<(), sqlx::migrate::MigrateError> {
     migrator.dangerous_set_table_name(table);
-    migrator.run(pool).await
+    migrator.run(&**pool).await
 }

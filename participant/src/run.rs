@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use proto::assent::transaction::v1::participant_service_server::ParticipantServiceServer;
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
 use crate::group_commit::{GroupCommit, Options};
 use crate::log::{Log, LogWork};
 use crate::sweeper::Sweeper;
-use crate::{ParticipantArgs, Resource, collector, grpc, postgres, server, telemetry};
+use crate::{ParticipantArgs, Pool, Resource, collector, grpc, postgres, server, telemetry};
 
 /// Connections for reads and for a service's own writes.
 const CONNECTIONS: u32 = 8;
@@ -22,7 +21,7 @@ pub struct Context<R> {
     /// The service.
     pub resource: Arc<R>,
     /// Connections to its database, for reads and for writes outside transactions of the protocol.
-    pub pool: PgPool,
+    pub pool: Pool,
 }
 
 /// ParticipantService of a service, on its log and its log's writer.

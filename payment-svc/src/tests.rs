@@ -1,11 +1,10 @@
 //! The payments on a real Postgres.
 use participant::testing::{self, Postgres, abort, audit, commit, prepare};
-use participant::{PreparedBranch, Resource};
+use participant::{Pool, PreparedBranch, Resource};
 use prost::Message;
 use proto::assent::payment::v1 as api;
 use proto::assent::payment::v1::payment_service_server::PaymentService;
 use proto::google::r#type::Money;
-use sqlx::PgPool;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
@@ -14,7 +13,7 @@ use crate::grpc::Accounts;
 use crate::resource::Payments;
 use crate::store;
 
-async fn start() -> (Postgres, PgPool, Accounts) {
+async fn start() -> (Postgres, Pool, Accounts) {
     let postgres = Postgres::start();
     let pool = postgres.pool(store::migrator()).await;
     let service = Accounts::new(pool.clone());
@@ -41,7 +40,7 @@ async fn deposit(service: &Accounts, account: &str, money: Option<Money>, id: &s
 }
 
 /// Balance and held, in minor units.
-async fn figures(pool: &PgPool, account: &str) -> (i64, i64) {
+async fn figures(pool: &Pool, account: &str) -> (i64, i64) {
     let account = store::account::get(pool, account).await.unwrap().unwrap();
     (account.balance_minor, account.held_minor)
 }

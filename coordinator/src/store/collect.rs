@@ -1,6 +1,7 @@
 //! Garbage collection: the watermark, and what it allows to delete. What may go is said by [`protocol::collection`].
 use participant::crash_point;
 use protocol::collection::may_delete_record;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{Record, Store, state_of};
@@ -35,22 +36,26 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Record>, sqlx::Error> {
         let (deadline, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
-        let mut local = self.pool.begin().await?;
-        let ids: Vec<Uuid> = sqlx::query_scalar(
-            "SELECT transaction_id FROM record WHERE state = 2 AND NOT ended AND deadline_unix_ms <= $1 \
-                 AND (deadline_unix_ms, transaction_id) > ($2, $3) \
-             ORDER BY deadline_unix_ms, transaction_id LIMIT $4",
-        )
-        .bind(watermark_unix_ms)
-        .bind(deadline)
-        .bind(id)
-        .bind(limit)
-        .fetch_all(&mut *local)
-        .await?;
-        if !ids.is_empty() {
-            sqlx::query("UPDATE watermark SET advance_time = now() WHERE sole").execute(&mut *local).await?;
-        }
-        local.commit().await?;
+        let seen = self.pool.run(async |connection: &mut PgConnection| {
+            let mut local = connection.begin().await?;
+            let ids: Vec<Uuid> = sqlx::query_scalar(
+                "SELECT transaction_id FROM record WHERE state = 2 AND NOT ended AND deadline_unix_ms <= $1 \
+                     AND (deadline_unix_ms, transaction_id) > ($2, $3) \
+                 ORDER BY deadline_unix_ms, transaction_id LIMIT $4",
+            )
+            .bind(watermark_unix_ms)
+            .bind(deadline)
+            .bind(id)
+            .bind(limit)
+            .fetch_all(&mut *local)
+            .await?;
+            if !ids.is_empty() {
+                sqlx::query("UPDATE watermark SET advance_time = now() WHERE sole").execute(&mut *local).await?;
+            }
+            local.commit().await?;
+            Ok(ids)
+        });
+        let ids = seen.await?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }

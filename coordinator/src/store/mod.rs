@@ -12,11 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use participant::Refusal;
 use participant::group_commit::{GroupCommit, Options};
+use participant::{Pool, Refusal};
 use protocol::Decision;
 use protocol::record::{Abort, Commit, RecordState, Stage};
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
@@ -81,20 +80,20 @@ const ANSWERED_WITHIN: Duration = Duration::from_millis(2000);
 /// A handle on the coordinator's database.
 #[derive(Clone)]
 pub struct Store {
-    pool: PgPool,
+    pool: Pool,
     writer: GroupCommit<RecordWork>,
 }
 
 impl Store {
     /// Starts the record writer; `pool` serves the reads.
-    pub fn start(pool: PgPool, connect: PgConnectOptions) -> Self {
+    pub fn start(pool: Pool, connect: PgConnectOptions) -> Self {
         // A finish is an entry of its own beside the stages, so the batches are larger than a participant's.
         let options = Options { max_batch: 1024, queue: 8192, ..Options::default() };
         Store { pool, writer: GroupCommit::start(Arc::new(RecordWork), connect, options) }
     }
 
     /// Brings the schema up to date.
-    pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    pub async fn migrate(pool: &Pool) -> Result<(), sqlx::migrate::MigrateError> {
         participant::postgres::migrate(pool, sqlx::migrate!("./migrations"), "_coordinator_migrations").await
     }
 

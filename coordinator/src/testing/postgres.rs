@@ -2,7 +2,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use participant::Pool;
 
 use crate::store::Store;
 
@@ -16,7 +16,7 @@ impl Postgres {
     }
 
     /// A pool on it, with the coordinator's schema.
-    pub async fn pool(&self) -> PgPool {
+    pub async fn pool(&self) -> Pool {
         let wait = Duration::from_secs(20);
         let pool = participant::postgres::connect_pool(&self.url(), "test", 8, wait).await.unwrap();
         Store::migrate(&pool).await.unwrap();

@@ -1,9 +1,8 @@
 //! InventoryService: stock for shops.
-use participant::{caller, own_write, paging, status};
+use participant::{Pool, caller, own_write, paging, status};
 use proto::assent::inventory::v1 as api;
 use proto::assent::inventory::v1::inventory_service_server::InventoryService;
 use proto::limits;
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::wire;
@@ -12,12 +11,12 @@ use crate::store::stock::{self, Adjustment};
 
 /// InventoryService.
 pub struct StockService {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl StockService {
     /// The service on a database.
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: Pool) -> Self {
         StockService { pool }
     }
 }

@@ -1,11 +1,10 @@
 //! OrderStoreService: orders as stored.
 use participant::transaction::read_id;
-use participant::{paging, status};
+use participant::{Pool, paging, status};
 use prost::Message;
 use proto::assent::order::v1 as api;
 use proto::assent::order::v1::order_store_service_server::OrderStoreService;
 use proto::limits;
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -17,12 +16,12 @@ const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
 
 /// OrderStoreService.
 pub struct OrderStore {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl OrderStore {
     /// The service on a database.
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: Pool) -> Self {
         OrderStore { pool }
     }
 }

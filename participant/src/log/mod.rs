@@ -11,10 +11,9 @@ mod write;
 
 use chrono::{DateTime, Utc};
 use protocol::branch::BranchState;
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::{Refusal, TransactionRef};
+use crate::{Pool, Refusal, TransactionRef};
 
 pub use work::{Entry, LogWork, Reply};
 
@@ -40,17 +39,17 @@ pub struct Row {
 /// Reads of the log, and its collection.
 #[derive(Clone)]
 pub struct Log {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl Log {
     /// The log in a database.
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: Pool) -> Self {
         Log { pool }
     }
 
     /// Brings the log's schema up to date.
-    pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    pub async fn migrate(pool: &Pool) -> Result<(), sqlx::migrate::MigrateError> {
         crate::postgres::migrate(pool, sqlx::migrate!("./migrations"), "_log_migrations").await
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::Vote;
 use protocol::branch::{BranchState, End, Settle};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Entry, Log, LogWork, Reply};
@@ -14,7 +14,7 @@ use crate::clock::now_unix_ms;
 use crate::group_commit::{GroupCommit, Options};
 use crate::postgres::{connect_options, connect_pool};
 use crate::testing::{Postgres, Proxy};
-use crate::{InvalidBranch, PreparedBranch, Refusal, Resource, TransactionRef};
+use crate::{InvalidBranch, Pool, PreparedBranch, Refusal, Resource, TransactionRef};
 
 /// Seats in rooms, one for each branch. A branch that names the room "poison" fails the whole batch.
 struct Seats;
@@ -90,7 +90,7 @@ impl Resource for Seats {
 
 struct World {
     postgres: Postgres,
-    pool: PgPool,
+    pool: Pool,
     log: Log,
     writer: GroupCommit<LogWork<Seats>>,
 }

@@ -8,18 +8,18 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::runtime::Runtime;
 use tonic::service::Routes;
 
-use crate::Resource;
 use crate::group_commit::{GroupCommit, Options};
 use crate::log::{Log, LogWork};
 use crate::run::{Context, participant_service};
+use crate::{Pool, Resource};
 
 /// A pool that answers every use at once with an error.
-pub fn closed_pool() -> PgPool {
+pub fn closed_pool() -> Pool {
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let pool = PgPool::connect_lazy_with(PgConnectOptions::new());
         pool.close().await;
-        pool
+        Pool::from(pool)
     })
 }
 

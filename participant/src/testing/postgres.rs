@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use tempfile::TempDir;
 
@@ -15,6 +14,7 @@ use super::folder::folder;
 use super::port::Port;
 use super::process::{Process, postgres_user, stat};
 use super::template;
+use crate::Pool;
 
 /// What keeps a test's cluster quick and small. Nothing is flushed to the disk, which only matters when the machine
 /// dies: what a killed server had not written to its files is lost here as well.
@@ -63,7 +63,7 @@ impl Postgres {
     }
 
     /// A pool on it, with the log's and a service's schema.
-    pub async fn pool(&self, migrator: Migrator) -> PgPool {
+    pub async fn pool(&self, migrator: Migrator) -> Pool {
         let pool = crate::postgres::connect_pool(&self.url(), "test", 8, Duration::from_secs(20)).await.unwrap();
         crate::log::Log::migrate(&pool).await.unwrap();
         crate::postgres::migrate(&pool, migrator, "_service_migrations").await.unwrap();

@@ -1,10 +1,9 @@
 //! PaymentService: accounts for shops.
-use participant::{caller, own_write, paging, status};
+use participant::{Pool, caller, own_write, paging, status};
 use proto::assent::payment::v1 as api;
 use proto::assent::payment::v1::payment_service_server::PaymentService;
 use proto::google::r#type::Money;
 use proto::limits;
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::wire;
@@ -14,12 +13,12 @@ use crate::store::entries;
 
 /// PaymentService.
 pub struct Accounts {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl Accounts {
     /// The service on a database.
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: Pool) -> Self {
         Accounts { pool }
     }
 

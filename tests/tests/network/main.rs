@@ -2,4 +2,5 @@
 mod commits;
 mod one_way;
 mod partitions;
+mod silent;
 mod slow;
