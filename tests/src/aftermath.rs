@@ -59,6 +59,11 @@ impl Aftermath {
         Aftermath { answers, slowest, slowest_was, settled, violations }
     }
 
+    /// How many requests were given up, or not known at first.
+    pub fn hurt(&self) -> usize {
+        ["aborted", "unknown"].iter().filter_map(|kind| self.answers.get(kind)).sum()
+    }
+
     /// Insists that nothing is wrong; says how it went.
     pub fn is_sound(&self, fault: &str) {
         let Aftermath { answers, slowest, settled, violations, .. } = self;

@@ -14,8 +14,10 @@ use crate::traces::Traces;
 
 const SKUS: usize = 12;
 const ACCOUNTS: usize = 6;
-const STOCK: i64 = 1_000_000_000;
-const BALANCE_MINOR: i64 = 1_000_000_000_000;
+/// On hand of every SKU at first.
+pub const STOCK: i64 = 1_000_000_000;
+/// In every account at first, in pence.
+pub const BALANCE_MINOR: i64 = 1_000_000_000_000;
 /// Of this there is none.
 const SOLD_OUT: &str = "sold-out";
 /// This one has no money.

@@ -24,7 +24,7 @@ mod until;
 pub use aftermath::Aftermath;
 pub use answer::{Answer, error_info};
 pub use basket::{Basket, gbp};
-pub use books::Books;
+pub use books::{BALANCE_MINOR, Books, STOCK};
 pub use client::{Client, timed};
 pub use load::{Load, Request};
 pub use network::Network;

@@ -1,5 +1,5 @@
 //! A whole system: four Postgres clusters, the participants, and one coordinator or more.
-use participant::testing::{Port, Postgres, folder};
+use participant::testing::{Disk, Port, Postgres, folder};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tempfile::TempDir;
@@ -28,6 +28,7 @@ pub struct System {
 pub struct SetUp {
     coordinators: usize,
     proxied: bool,
+    disk_megabytes: Option<u32>,
     settings: Vec<(Service, String, String)>,
     watermark_lag_ms: Option<u64>,
 }
@@ -61,9 +62,15 @@ impl SetUp {
         self
     }
 
+    /// Each database has a disk of its own, of so many megabytes: see [`Disk::mount`].
+    pub fn on_disks_of(mut self, megabytes: u32) -> Self {
+        self.disk_megabytes = Some(megabytes);
+        self
+    }
+
     /// Starts it; returns when everything is healthy.
     pub async fn start(self) -> System {
-        let databases = start_databases();
+        let databases = start_databases(self.disk_megabytes);
         let folder = folder("system-");
         let participants = Service::PARTICIPANTS.map(|service| (service, service.name().to_owned()));
         let coordinators =
@@ -128,9 +135,10 @@ impl SetUp {
     }
 }
 
-fn start_databases() -> Vec<(Service, Postgres)> {
+fn start_databases(disk_megabytes: Option<u32>) -> Vec<(Service, Postgres)> {
+    let disk = move || disk_megabytes.map(|megabytes| Disk::mount(megabytes).expect("a disk"));
     std::thread::scope(|scope| {
-        let starting = Service::ALL.map(|service| (service, scope.spawn(Postgres::start)));
+        let starting = Service::ALL.map(|service| (service, scope.spawn(move || Postgres::start_on(disk()))));
         starting.into_iter().map(|(service, started)| (service, started.join().expect("a cluster"))).collect()
     })
 }
@@ -143,7 +151,7 @@ impl System {
 
     /// A system that is to be different.
     pub fn set_up() -> SetUp {
-        SetUp { coordinators: 1, proxied: false, settings: Vec::new(), watermark_lag_ms: None }
+        SetUp { coordinators: 1, proxied: false, disk_megabytes: None, settings: Vec::new(), watermark_lag_ms: None }
     }
 
     /// A service's server; the first coordinator.

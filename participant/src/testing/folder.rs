@@ -8,10 +8,9 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// Waits until its stdin is closed, then removes the folder. It may have to try again: a database server that was killed
-/// with us may not be gone yet.
-const REAPER: &str =
-    r#"read -r _; n=0; while [ -e "$0" ] && [ $n -lt 50 ]; do rm -rf "$0" 2>/dev/null; n=$((n+1)); sleep 0.1; done"#;
+/// Waits until its stdin is closed, then removes the folder, and unmounts the disks in it. It may have to try again: a
+/// database server that was killed with us may not be gone yet.
+const REAPER: &str = r#"read -r _; n=0; while [ -e "$0" ] && [ $n -lt 50 ]; do umount -l "$0"/disk-* 2>/dev/null; rm -rf "$0" 2>/dev/null; n=$((n+1)); sleep 0.1; done"#;
 
 struct Root {
     path: PathBuf,

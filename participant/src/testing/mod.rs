@@ -1,5 +1,6 @@
 //! What tests stand on: a private Postgres, processes that end with the test, and what all participants do in theirs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+mod disk;
 mod face;
 mod folder;
 mod port;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{PreparedBranch, Refusal, Resource};
 
+pub use disk::Disk;
 pub use face::{closed_pool, face};
 pub use folder::folder;
 pub use port::Port;

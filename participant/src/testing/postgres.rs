@@ -1,6 +1,6 @@
 //! A private Postgres that can be stopped, killed, frozen, and started again on its data.
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use sqlx::migrate::Migrator;
 use tempfile::TempDir;
 
+use super::disk::Disk;
 use super::folder::folder;
 use super::port::Port;
 use super::process::{Process, postgres_user, stat};
@@ -27,6 +28,8 @@ const SETTINGS: &[&str] = &[
     "unix_socket_directories=",
     "log_checkpoints=off",
 ];
+/// What keeps the log of a cluster on a small disk small.
+const SMALL: &[&str] = &["min_wal_size=2MB", "max_wal_size=4MB"];
 /// How long a start or a stop may take, on a machine that is busy with many.
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -35,16 +38,32 @@ pub struct Postgres {
     server: Mutex<Option<Process>>,
     port: Port,
     directory: TempDir,
+    /// Where its data is, if not in the directory.
+    disk: Option<Disk>,
 }
 
 impl Postgres {
     /// Starts a cluster on a free port; returns when it can be connected to.
     pub fn start() -> Self {
-        let directory = folder("postgres-");
-        template::copy_to(&directory.path().join("data"));
-        let postgres = Postgres { server: Mutex::new(None), port: Port::reserve(), directory };
+        Self::start_on(None)
+    }
+
+    /// The same, with its data on a disk of its own.
+    pub fn start_on(disk: Option<Disk>) -> Self {
+        let postgres =
+            Postgres { server: Mutex::new(None), port: Port::reserve(), directory: folder("postgres-"), disk };
+        template::copy_to(&postgres.data());
         postgres.start_again();
         postgres
+    }
+
+    /// Its disk, if it has one of its own.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.disk.as_ref().map_or(self.directory.path(), Disk::path).join("data")
     }
 
     /// Its port.
@@ -74,13 +93,14 @@ impl Postgres {
     pub fn start_again(&self) {
         let mut server = self.server();
         assert!(server.is_none(), "the cluster runs already");
-        let data = self.directory.path().join("data");
+        let data = self.data();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.directory.path().join("log")).unwrap();
         // One that was killed left its file behind, which says that it is ready.
         let _ = fs::remove_file(data.join("postmaster.pid"));
         let process = Process::start(template::program("postgres"), postgres_user().as_ref(), |command| {
             command.args(["-h", "127.0.0.1", "-p", &self.port.number().to_string(), "-D"]).arg(&data);
-            command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+            let small = if self.disk.is_some() { SMALL } else { &[] };
+            command.args(SETTINGS.iter().chain(small).flat_map(|setting| ["-c", setting]));
             command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         });
         let deadline = Instant::now() + WITHIN;
@@ -115,6 +135,11 @@ impl Postgres {
         }
     }
 
+    /// Whether it has ended by itself.
+    pub fn ended(&self) -> bool {
+        self.server().as_ref().is_some_and(|server| server.ended().is_some())
+    }
+
     /// Stops it from answering anyone.
     pub fn pause(&self) {
         self.signal_all(Signal::SIGSTOP);
@@ -145,8 +170,12 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // Before its files go.
-        if self.server().is_some() {
+        // Before its files go; in haste, but so that its shared memory goes with it.
+        let ended = self.server().as_ref().map(|server| {
+            server.signal(Signal::SIGQUIT);
+            server.wait_within(Duration::from_secs(2))
+        });
+        if ended.is_some() {
             self.kill();
         }
     }
