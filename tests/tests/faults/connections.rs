@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use proto::assent::inventory::v1::GetStockRequest;
 use sqlx::{Connection, PgConnection};
-use tests::{Scene, Service, System, confirms, timed, until};
-use tokio::sync::oneshot;
+use tests::{CLIENTS, Scene, Service, System, confirms, timed, until};
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Code;
 
@@ -18,6 +18,12 @@ const TOLD_WITHIN: Duration = Duration::from_millis(TIMEOUT_MS + 2_000 + 500);
 const NONE_FOR: Duration = Duration::from_millis(1_500);
 /// On a machine that is busy with many.
 const WITHIN: Duration = Duration::from_secs(20);
+/// Ends the connections of a service.
+const END: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+/// Whether there is no connection left, and none is the service's.
+const ALL_TAKEN: &str = "SELECT count(*) FILTER (WHERE application_name = $1) = 0
+        AND count(*) >= current_setting('max_connections')::int
+    FROM pg_stat_activity WHERE backend_type = 'client backend'";
 /// More than a service has connections for.
 const SLOW_REQUESTS: usize = 12;
 /// Longer than a request may wait for a connection.
@@ -71,13 +77,17 @@ async fn a_postgres_that_has_no_connection_left_costs_those_who_need_a_new_one()
         let hog = Hog::start(scene.system.database(service).url()).await;
         // Writers are connected, and go on.
         confirms(&load, 20).await;
-        // Now they lose their connections, and whoever they get back.
-        let none = Instant::now();
-        while none.elapsed() < NONE_FOR {
-            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
-            sqlx::query(end).bind(&name).execute(&mut admin).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        // Now they lose their connections, and get no other.
+        let admin = Mutex::new(admin);
+        until("the service has no connection, and there is none", WITHIN, async || {
+            let mut admin = admin.lock().await;
+            sqlx::query(END).bind(&name).execute(&mut *admin).await.unwrap();
+            sqlx::query_scalar(ALL_TAKEN).bind(&name).fetch_one(&mut *admin).await.unwrap()
+        })
+        .await;
+        let confirmed = load.confirmed();
+        tokio::time::sleep(NONE_FOR).await;
+        assert!(load.confirmed() <= confirmed + CLIENTS, "{fault}: orders were confirmed meanwhile");
         hog.stop().await;
         let free = Instant::now();
         let works = confirms(&load, 1).await;
