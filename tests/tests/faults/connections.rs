@@ -73,7 +73,7 @@ async fn a_postgres_that_has_no_connection_left_costs_those_who_need_a_new_one()
         let name = scene.system.server(service).name.clone();
         let fault = format!("no connection left at the postgres of {name}");
         let load = scene.load(&fault.replace(' ', "-")).await;
-        let mut admin = PgConnection::connect(&scene.system.database(service).url()).await.unwrap();
+        let admin = PgConnection::connect(&scene.system.database(service).url()).await.unwrap();
         let hog = Hog::start(scene.system.database(service).url()).await;
         // Writers are connected, and go on.
         confirms(&load, 20).await;
