@@ -139,7 +139,9 @@ async fn cut_off_in_wait(scene: &Scene) -> Vec<Uuid> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_coordinator_sent_before_its_takeover_arrives_after_it_and_harms_nothing() {
     let set_up = System::set_up().proxied().coordinators(2);
-    let mut scene = Scene::start(set_up.set(Service::Coordinator, "ASSENT_TRANSACTION_TIMEOUT_MS", 600)).await;
+    let set_up = set_up.set(Service::Coordinator, "ASSENT_TRANSACTION_TIMEOUT_MS", 600);
+    // Far longer than the time limit, so that it wants to give up before anybody takes over.
+    let mut scene = Scene::start(set_up.set(Service::Coordinator, "ASSENT_LEASE_MS", 2_000)).await;
     let load = Load::start(&scene.clients[..1], CLIENTS, "late");
     confirms(&load, 20).await;
     let waiting = cut_off_in_wait(&scene).await;
