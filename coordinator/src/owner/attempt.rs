@@ -1,5 +1,6 @@
 //! One attempt at a client's request, from its start until everyone has acknowledged its end.
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +136,8 @@ impl Drive {
     async fn run(mut self) {
         let mut events = VecDeque::from([Event::Start]);
         let mut timed_out = false;
+        // One timer for the whole attempt: setting it anew for each event costs more than all else here.
+        let mut deadline = pin!(tokio::time::sleep_until(self.deadline));
         loop {
             while let Some(event) = events.pop_front() {
                 for command in self.owner.on(event) {
@@ -152,7 +155,7 @@ impl Drive {
             tokio::select! {
                 biased;
                 Some(happened) = self.pending.next() => events.extend(self.learn(happened)),
-                () = tokio::time::sleep_until(self.deadline), if !timed_out => {
+                () = &mut deadline, if !timed_out => {
                     timed_out = true;
                     self.cause.get_or_insert_with(|| events::timeout(self.timeout_ms, &self.voted));
                     events.push_back(Event::DeadlinePassed);

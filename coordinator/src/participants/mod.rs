@@ -5,6 +5,7 @@ pub mod branches;
 mod calls;
 mod decide;
 mod prepare;
+mod rounds;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::config::ParticipantAddress;
 pub use calls::{BranchRow, CallError};
 pub use decide::DecisionLane;
 pub use prepare::PrepareLane;
+use rounds::Rounds;
 
 /// The client of a participant.
 pub type Client = ParticipantServiceClient<Channel>;
@@ -68,6 +70,7 @@ impl Participants {
     /// Starts the lanes. Nothing is connected before it is needed.
     pub fn start(addresses: &[ParticipantAddress]) -> anyhow::Result<Self> {
         let mut list: Vec<Participant> = Vec::with_capacity(addresses.len());
+        let rounds = Rounds::default();
         for address in addresses {
             anyhow::ensure!(
                 !list.iter().any(|participant| participant.name == address.name),
@@ -89,7 +92,7 @@ impl Participants {
                 .max_encoding_message_size(MAX_MESSAGE_BYTES);
             list.push(Participant {
                 name: address.name.clone(),
-                prepare: PrepareLane::start(address.name.clone(), client.clone()),
+                prepare: PrepareLane::start(address.name.clone(), client.clone(), rounds.clone()),
                 decide: DecisionLane::start(address.name.clone(), client.clone()),
                 client,
                 channel,

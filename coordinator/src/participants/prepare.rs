@@ -1,4 +1,5 @@
-//! The PREPARE lane: one batched RPC in flight, the next batch collects meanwhile. Nobody lingers.
+//! The PREPARE lane: one batched RPC in flight, the next batch collects meanwhile. A lane lingers for the other
+//! participants' lanes alone, see [`super::rounds`].
 use std::time::Duration;
 
 use participant::crash_point;
@@ -7,6 +8,7 @@ use proto::assent::transaction::v1 as wire;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Request, Status};
 
+use super::rounds::Rounds;
 use super::{Client, Voted, refusal_of, vote_of};
 
 /// Branches in one RPC, at most.
@@ -30,9 +32,9 @@ pub struct PrepareLane {
 
 impl PrepareLane {
     /// Starts the lane's task.
-    pub fn start(participant: String, client: Client) -> Self {
+    pub fn start(participant: String, client: Client, rounds: Rounds) -> Self {
         let (asks, queue) = mpsc::unbounded_channel();
-        tokio::spawn(run(participant, client, queue));
+        tokio::spawn(run(participant, client, rounds, queue));
         PrepareLane { asks }
     }
 
@@ -46,8 +48,9 @@ impl PrepareLane {
     }
 }
 
-async fn run(participant: String, mut client: Client, mut queue: mpsc::UnboundedReceiver<Ask>) {
+async fn run(participant: String, mut client: Client, rounds: Rounds, mut queue: mpsc::UnboundedReceiver<Ask>) {
     let mut carried: Option<Ask> = None;
+    let mut gone = 0;
     loop {
         let first = match carried.take() {
             Some(ask) => ask,
@@ -56,6 +59,8 @@ async fn run(participant: String, mut client: Client, mut queue: mpsc::Unbounded
                 None => return,
             },
         };
+        let under_way = rounds.join(gone).await;
+        gone = under_way.round;
         let mut bytes = first.bytes;
         let mut batch = vec![first];
         while batch.len() < MAX_BRANCHES {
@@ -75,6 +80,7 @@ async fn run(participant: String, mut client: Client, mut queue: mpsc::Unbounded
         if !batch.is_empty() {
             send(&participant, &mut client, batch).await;
         }
+        drop(under_way);
     }
 }
 
