@@ -246,13 +246,14 @@ impl<W: Work> Writer<W> {
 
     async fn run_until_known(&mut self, entries: &[W::Entry]) -> Result<Vec<W::Reply>, Run> {
         let give_up = Instant::now() + self.options.doubt_after;
-        let mut pause = Duration::from_millis(10);
+        // What met another writer can be run again at once.
+        let mut pause = Duration::ZERO;
         loop {
             match self.run_once(entries).await {
                 Err(Run::Again(cause)) if Instant::now() + pause < give_up => {
                     tracing::debug!(%cause, "the outcome of a batch is not known; running it again");
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(250));
+                    pause = (pause * 2).clamp(Duration::from_millis(10), Duration::from_millis(250));
                 }
                 ended => return ended,
             }

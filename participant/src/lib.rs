@@ -12,6 +12,7 @@ pub mod clock;
 mod collector;
 pub mod config;
 pub mod crash_point;
+pub mod duplicates;
 mod explained;
 pub mod group_commit;
 mod grpc;

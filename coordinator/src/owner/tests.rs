@@ -174,7 +174,8 @@ async fn a_decision_that_the_database_lost_is_found_again_while_its_owner_lives(
     final_record(&coordinator, order_id).await;
     tokio::spawn(recover::take_over(coordinator.clone()));
     sqlx::query(
-        "UPDATE record SET state = 1, first_decision = NULL, decide_time = NULL, client_answer = 0
+        "WITH undecided AS (INSERT INTO undecided VALUES ($1))
+         UPDATE record SET state = 1, first_decision = NULL, decide_time = NULL, client_answer = 0
          WHERE transaction_id = $1",
     )
     .bind(order_id)

@@ -89,7 +89,7 @@ impl Store {
     pub fn start(pool: Pool, connect: PgConnectOptions) -> Self {
         // A finish is an entry of its own beside the stages, so the batches are larger than a participant's.
         let options = Options { max_batch: 1024, queue: 8192, ..Options::default() };
-        Store { pool, writer: GroupCommit::start(Arc::new(RecordWork), connect, options) }
+        Store { pool, writer: GroupCommit::start(Arc::new(RecordWork::default()), connect, options) }
     }
 
     /// Brings the schema up to date.

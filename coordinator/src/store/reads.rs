@@ -81,7 +81,8 @@ impl Store {
         match state {
             Some(RecordState::Staging) => {
                 sqlx::query_as(select_record!(
-                    "WHERE r.state = 1 AND r.transaction_id < $1 ORDER BY r.transaction_id DESC LIMIT $2"
+                    "JOIN undecided u USING (transaction_id) \
+                     WHERE u.transaction_id < $1 ORDER BY u.transaction_id DESC LIMIT $2"
                 ))
                 .bind(before)
                 .bind(limit)
@@ -111,9 +112,9 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Record>, sqlx::Error> {
         sqlx::query_as(select_record!(
-            "WHERE r.state = 1 AND (r.deadline_unix_ms < $1 OR r.owner_id = $3 OR NOT EXISTS ( \
+            "JOIN undecided u USING (transaction_id) WHERE (r.deadline_unix_ms < $1 OR r.owner_id = $3 OR NOT EXISTS ( \
                  SELECT FROM lease l WHERE l.owner_id = r.owner_id AND l.lease_until > now())) \
-             ORDER BY r.transaction_id LIMIT $2"
+             ORDER BY u.transaction_id LIMIT $2"
         ))
         .bind(overdue_unix_ms)
         .bind(limit)
@@ -125,7 +126,8 @@ impl Store {
     /// STAGING records whose deadline passed before `now_unix_ms`.
     pub async fn overdue(&self, now_unix_ms: i64, limit: i64) -> Result<Vec<Record>, sqlx::Error> {
         sqlx::query_as(select_record!(
-            "WHERE r.state = 1 AND r.deadline_unix_ms < $1 ORDER BY r.transaction_id DESC LIMIT $2"
+            "JOIN undecided u USING (transaction_id) \
+             WHERE r.deadline_unix_ms < $1 ORDER BY u.transaction_id DESC LIMIT $2"
         ))
         .bind(now_unix_ms)
         .bind(limit)

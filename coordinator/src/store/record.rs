@@ -8,6 +8,7 @@ use std::mem::Discriminant;
 use std::sync::Arc;
 
 use participant::Refusal;
+use participant::duplicates::Duplicates;
 use participant::group_commit::{Urgency, Work};
 use participant::postgres::conflict;
 use protocol::Decision;
@@ -88,7 +89,10 @@ impl Reply {
 }
 
 /// The writer's work.
-pub struct RecordWork;
+#[derive(Default)]
+pub struct RecordWork {
+    duplicates: Duplicates,
+}
 
 impl Work for RecordWork {
     type Entry = Entry;
@@ -114,7 +118,8 @@ impl Work for RecordWork {
         let inserts = |entry: &Entry| !matches!(entry, Entry::Commit(_) | Entry::Finish(_));
         if entries.iter().any(inserts) {
             let watermark = lock_watermark(connection).await?;
-            batch.stage(connection, watermark).await?;
+            let expected = self.duplicates.are_expected();
+            self.duplicates.learn(expected, batch.stage(connection, watermark, expected).await)?;
             batch.abort(connection, watermark).await?;
         }
         batch.commit(connection).await?;
@@ -135,7 +140,12 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    async fn stage(&mut self, connection: &mut PgConnection, watermark: i64) -> Result<(), sqlx::Error> {
+    async fn stage(
+        &mut self,
+        connection: &mut PgConnection,
+        watermark: i64,
+        duplicates_expected: bool,
+    ) -> Result<(), sqlx::Error> {
         let mut stages: Vec<(usize, &NewRecord)> = Vec::new();
         for (place, entry) in self.entries.iter().enumerate() {
             if let Entry::Stage(record) = entry {
@@ -149,7 +159,7 @@ impl Batch<'_> {
         let wanted: Vec<&NewRecord> = stages.iter().map(|(_, record)| *record).collect();
         let above: Vec<&NewRecord> =
             wanted.iter().copied().filter(|record| record.deadline_unix_ms > watermark).collect();
-        let inserted = insert(connection, &above, RecordState::Staging, true, &HashMap::new()).await?;
+        let inserted = stage(connection, &above, duplicates_expected).await?;
         let left: Vec<&NewRecord> =
             wanted.into_iter().filter(|record| !inserted.contains(&record.transaction_id)).collect();
         let standing = standing(connection, &left).await?;
@@ -252,11 +262,13 @@ impl Batch<'_> {
         finishes.sort_unstable_by_key(|finish| finish.transaction_id);
         // The answer is kept whatever the state is; the state and the reason only where nothing was decided yet.
         sqlx::query(
-            "UPDATE record r SET \
+            "WITH decided AS (DELETE FROM undecided WHERE transaction_id = ANY($5::uuid[])) \
+             UPDATE record r SET \
                  client_answer = f.client_answer, \
                  refusal = CASE WHEN r.state = 1 THEN f.refusal::jsonb ELSE r.refusal END, \
                  decide_time = CASE WHEN r.state = 1 AND f.state <> 1 THEN now() ELSE r.decide_time END, \
                  first_decision = CASE WHEN r.state = 1 AND f.state <> 1 THEN f.state ELSE r.first_decision END, \
+                 ended = r.ended OR (r.state = 1 AND f.state = 3), \
                  state = CASE WHEN r.state = 1 THEN f.state ELSE r.state END \
              FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::text[]) \
                  AS f (transaction_id, state, client_answer, refusal) \
@@ -271,6 +283,13 @@ impl Batch<'_> {
         )
         .bind(finishes.iter().map(|finish| answer_code(finish.client_answer)).collect::<Vec<_>>())
         .bind(finishes.iter().map(|finish| finish.refusal.as_ref().map(Refusal::to_json)).collect::<Vec<_>>())
+        .bind(
+            finishes
+                .iter()
+                .filter(|finish| finish.decision.is_some())
+                .map(|finish| finish.transaction_id)
+                .collect::<Vec<_>>(),
+        )
         .execute(connection)
         .await?;
         Ok(())
@@ -288,9 +307,59 @@ async fn lock_watermark(connection: &mut PgConnection) -> Result<i64, sqlx::Erro
     sqlx::query_scalar("SELECT deadline_unix_ms FROM watermark WHERE sole FOR KEY SHARE").fetch_one(connection).await
 }
 
-/// Inserts what meets no other record; returns what was inserted. Waits for other coordinators' inserts of the same.
+macro_rules! insert {
+    ($conflict:literal) => {
+        concat!(
+            "INSERT INTO record (transaction_id, client_id, request_id, request_digest, owner_id, deadline_unix_ms, \
+                 participants, refusal, state, holds_request, first_decision, decide_time, ended) \
+             SELECT n.transaction_id, n.client_id, n.request_id, n.request_digest, n.owner_id, n.deadline_unix_ms, \
+                 n.participants, n.refusal::jsonb, $9::smallint, $10::boolean, \
+                 NULLIF($9::smallint, 1), CASE WHEN $9::smallint <> 1 THEN now() END, $9::smallint = 3 \
+             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::text[], \
+                     $8::text[]) \
+                 AS n (transaction_id, client_id, request_id, request_digest, owner_id, deadline_unix_ms, participants, \
+                       refusal)",
+            $conflict,
+            " RETURNING transaction_id"
+        )
+    };
+}
+
+macro_rules! stage {
+    ($conflict:literal) => {
+        concat!(
+            "WITH staged AS (",
+            insert!($conflict),
+            "), noted AS (INSERT INTO undecided SELECT transaction_id FROM staged) SELECT transaction_id FROM staged"
+        )
+    };
+}
+
+/// Inserts STAGING records where they meet no other; returns what was inserted. Waits for other coordinators' inserts of
+/// the same. If duplicates are not expected, one fails the statement.
+async fn stage(
+    connection: &mut PgConnection,
+    records: &[&NewRecord],
+    duplicates_expected: bool,
+) -> Result<HashSet<Uuid>, sqlx::Error> {
+    let stage = if duplicates_expected { stage!(" ON CONFLICT DO NOTHING") } else { stage!("") };
+    insert(connection, stage, records, RecordState::Staging, true, &HashMap::new()).await
+}
+
+/// Inserts ABORTED records where they meet no other; returns what was inserted.
+async fn insert_aborted(
+    connection: &mut PgConnection,
+    records: &[&NewRecord],
+    holds_request: bool,
+    refusals: &HashMap<Uuid, &Refusal>,
+) -> Result<HashSet<Uuid>, sqlx::Error> {
+    let insert_them = insert!(" ON CONFLICT DO NOTHING");
+    insert(connection, insert_them, records, RecordState::Aborted, holds_request, refusals).await
+}
+
 async fn insert(
     connection: &mut PgConnection,
+    statement: &'static str,
     records: &[&NewRecord],
     state: RecordState,
     holds_request: bool,
@@ -299,34 +368,24 @@ async fn insert(
     if records.is_empty() {
         return Ok(HashSet::new());
     }
-    let inserted: Vec<Uuid> = sqlx::query_scalar(
-        "INSERT INTO record (transaction_id, client_id, request_id, request_digest, owner_id, deadline_unix_ms, \
-             participants, refusal, state, holds_request, first_decision, decide_time) \
-         SELECT n.transaction_id, n.client_id, n.request_id, n.request_digest, n.owner_id, n.deadline_unix_ms, \
-             n.participants, n.refusal::jsonb, $9::smallint, $10::boolean, \
-             NULLIF($9::smallint, 1), CASE WHEN $9::smallint <> 1 THEN now() END \
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bigint[], $7::text[], $8::text[]) \
-             AS n (transaction_id, client_id, request_id, request_digest, owner_id, deadline_unix_ms, participants, \
-                   refusal) \
-         ON CONFLICT DO NOTHING RETURNING transaction_id",
-    )
-    .bind(records.iter().map(|record| record.transaction_id).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.client_id.as_str()).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.request_id.as_str()).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.request_digest.as_slice()).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.owner_id.as_str()).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.deadline_unix_ms).collect::<Vec<_>>())
-    .bind(records.iter().map(|record| record.participants.as_str()).collect::<Vec<_>>())
-    .bind(
-        records
-            .iter()
-            .map(|record| refusals.get(&record.transaction_id).map(|refusal| refusal.to_json()))
-            .collect::<Vec<_>>(),
-    )
-    .bind(state_code(state))
-    .bind(holds_request)
-    .fetch_all(connection)
-    .await?;
+    let inserted: Vec<Uuid> = sqlx::query_scalar(statement)
+        .bind(records.iter().map(|record| record.transaction_id).collect::<Vec<_>>())
+        .bind(records.iter().map(|record| record.client_id.as_str()).collect::<Vec<_>>())
+        .bind(records.iter().map(|record| record.request_id.as_str()).collect::<Vec<_>>())
+        .bind(records.iter().map(|record| record.request_digest.as_slice()).collect::<Vec<_>>())
+        .bind(records.iter().map(|record| record.owner_id.as_str()).collect::<Vec<_>>())
+        .bind(records.iter().map(|record| record.deadline_unix_ms).collect::<Vec<_>>())
+        .bind(records.iter().map(|record| record.participants.as_str()).collect::<Vec<_>>())
+        .bind(
+            records
+                .iter()
+                .map(|record| refusals.get(&record.transaction_id).map(|refusal| refusal.to_json()))
+                .collect::<Vec<_>>(),
+        )
+        .bind(state_code(state))
+        .bind(holds_request)
+        .fetch_all(connection)
+        .await?;
     Ok(inserted.into_iter().collect())
 }
 
@@ -339,11 +398,11 @@ async fn insert_tombstones(
     missing.sort_unstable_by_key(|record| (&record.client_id, &record.request_id, record.transaction_id));
     let with_request: Vec<&NewRecord> =
         missing.iter().copied().filter(|record| !record.request_id.is_empty()).collect();
-    let took_request = insert(connection, &with_request, RecordState::Aborted, true, refusals).await?;
+    let took_request = insert_aborted(connection, &with_request, true, refusals).await?;
     let mut others: Vec<&NewRecord> =
         missing.into_iter().filter(|record| !took_request.contains(&record.transaction_id)).collect();
     others.sort_unstable_by_key(|record| record.transaction_id);
-    let inserted = insert(connection, &others, RecordState::Aborted, false, refusals).await?;
+    let inserted = insert_aborted(connection, &others, false, refusals).await?;
     if inserted.len() < others.len() {
         // Another writer inserted this very record meanwhile; run again and see it.
         return Err(conflict());
@@ -362,8 +421,9 @@ async fn decide(
         return Ok(());
     }
     sqlx::query(
-        "UPDATE record r SET state = $3::smallint, first_decision = $3::smallint, decide_time = now(), \
-             refusal = d.refusal::jsonb \
+        "WITH decided AS (DELETE FROM undecided WHERE transaction_id = ANY($1::uuid[])) \
+         UPDATE record r SET state = $3::smallint, first_decision = $3::smallint, decide_time = now(), \
+             refusal = d.refusal::jsonb, ended = $3::smallint = 3 \
          FROM unnest($1::uuid[], $2::text[]) AS d (transaction_id, refusal) \
          WHERE r.transaction_id = d.transaction_id AND r.state = 1",
     )

@@ -353,7 +353,7 @@ async fn an_insert_and_the_advance_of_the_watermark_never_miss_each_other() {
     let pending = transaction();
     let mut insert = world.pool.begin().await.unwrap();
     let row = super::write::NewRow { branch: Some(b"hall".to_vec()), ..Default::default() };
-    let inserted = super::write::insert(&mut insert, BranchState::Prepared, &[(pending, &row)]).await.unwrap();
+    let inserted = super::write::insert(&mut insert, BranchState::Prepared, &[(pending, &row)], false).await.unwrap();
     assert_eq!(inserted.len(), 1);
     let log = world.log.clone();
     let advancing = tokio::spawn(async move { log.advance_watermark(now_unix_ms() + 120_000).await.unwrap() });

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::read::decode_all;
 use super::write::{self, NewRow, Standing};
+use crate::duplicates::Duplicates;
 use crate::group_commit::{Urgency, Work};
 use crate::postgres::conflict;
 use crate::{PreparedBranch, Refusal, Resource, TransactionRef, names};
@@ -80,12 +81,13 @@ pub enum Reply {
 /// The writer's work for a service.
 pub struct LogWork<R> {
     resource: Arc<R>,
+    duplicates: Duplicates,
 }
 
 impl<R> LogWork<R> {
     /// The work for this service.
     pub fn new(resource: Arc<R>) -> Self {
-        LogWork { resource }
+        LogWork { resource, duplicates: Duplicates::default() }
     }
 }
 
@@ -109,8 +111,10 @@ impl<R: Resource> Work for LogWork<R> {
     }
 
     async fn run(&self, connection: &mut PgConnection, entries: &[Self::Entry]) -> Result<Vec<Reply>, sqlx::Error> {
-        let mut batch = Batch { resource: &*self.resource, connection, replies: HashMap::with_capacity(entries.len()) };
-        batch.prepare(entries).await?;
+        let duplicates_expected = self.duplicates.are_expected();
+        let replies = HashMap::with_capacity(entries.len());
+        let mut batch = Batch { resource: &*self.resource, connection, replies, duplicates_expected };
+        self.duplicates.learn(duplicates_expected, batch.prepare(entries).await)?;
         batch.fence(entries).await?;
         batch.commit(entries).await?;
         batch.abort(entries).await?;
@@ -130,6 +134,8 @@ struct Batch<'a, R> {
     resource: &'a R,
     connection: &'a mut PgConnection,
     replies: HashMap<Uuid, Reply>,
+    /// Of PREPAREs; fences and aborts expect to meet a row.
+    duplicates_expected: bool,
 }
 
 impl<R: Resource> Batch<'_, R> {
@@ -334,7 +340,8 @@ impl<R: Resource> Batch<'_, R> {
     ) -> Result<HashSet<Uuid>, sqlx::Error> {
         let mut rows: Vec<(TransactionRef, &NewRow)> = rows.iter().map(|(reference, row)| (*reference, row)).collect();
         rows.sort_unstable_by_key(|(reference, _)| reference.transaction_id);
-        write::insert(self.connection, state, &rows).await
+        let duplicates_expected = self.duplicates_expected || state != BranchState::Prepared;
+        write::insert(self.connection, state, &rows, duplicates_expected).await
     }
 
     /// PREPARED rows become ABORTED and their holds are given back; answers which.

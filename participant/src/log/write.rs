@@ -21,7 +21,27 @@ pub struct NewRow {
     pub refusal: Option<Refusal>,
 }
 
-/// Inserts rows of one state where none stands and the deadline is above the watermark; returns which were inserted.
+macro_rules! insert {
+    ($conflict:literal) => {
+        concat!(
+            "WITH watermark AS MATERIALIZED (
+                SELECT deadline_unix_ms FROM log_watermark WHERE sole FOR KEY SHARE
+             )
+             INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, participants, owner_id, branch, refusal, decide_time)
+             SELECT n.transaction_id, n.deadline_unix_ms, $7::smallint, n.participants, n.owner_id, n.branch, n.refusal::jsonb,
+                    CASE WHEN $7::smallint <> 1 THEN now() END
+             FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::text[])
+                  AS n (transaction_id, deadline_unix_ms, participants, owner_id, branch, refusal),
+                  watermark
+             WHERE n.deadline_unix_ms > watermark.deadline_unix_ms",
+            $conflict,
+            " RETURNING transaction_id"
+        )
+    };
+}
+
+/// Inserts rows of one state where the deadline is above the watermark and none stands; returns which were inserted. If
+/// duplicates are not expected, one fails the statement.
 ///
 /// The watermark is read FOR KEY SHARE in the inserting statement, which keeps the collector's drain waiting until this
 /// local transaction has ended.
@@ -29,33 +49,22 @@ pub async fn insert(
     connection: &mut PgConnection,
     state: BranchState,
     rows: &[(TransactionRef, &NewRow)],
+    duplicates_expected: bool,
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(HashSet::new());
     }
-    let inserted: Vec<Uuid> = sqlx::query_scalar(
-        "WITH watermark AS MATERIALIZED (
-            SELECT deadline_unix_ms FROM log_watermark WHERE sole FOR KEY SHARE
-         )
-         INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, participants, owner_id, branch, refusal, decide_time)
-         SELECT n.transaction_id, n.deadline_unix_ms, $7::smallint, n.participants, n.owner_id, n.branch, n.refusal::jsonb,
-                CASE WHEN $7::smallint <> 1 THEN now() END
-         FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::bytea[], $6::text[])
-              AS n (transaction_id, deadline_unix_ms, participants, owner_id, branch, refusal),
-              watermark
-         WHERE n.deadline_unix_ms > watermark.deadline_unix_ms
-         ON CONFLICT DO NOTHING
-         RETURNING transaction_id",
-    )
-    .bind(rows.iter().map(|(reference, _)| reference.transaction_id).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(reference, _)| reference.deadline_unix_ms).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.participants.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.owner_id.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.branch.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|(_, row)| row.refusal.as_ref().map(Refusal::to_json)).collect::<Vec<_>>())
-    .bind(state_code(state))
-    .fetch_all(connection)
-    .await?;
+    let insert = if duplicates_expected { insert!(" ON CONFLICT DO NOTHING") } else { insert!("") };
+    let inserted: Vec<Uuid> = sqlx::query_scalar(insert)
+        .bind(rows.iter().map(|(reference, _)| reference.transaction_id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(reference, _)| reference.deadline_unix_ms).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.participants.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.owner_id.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.branch.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|(_, row)| row.refusal.as_ref().map(Refusal::to_json)).collect::<Vec<_>>())
+        .bind(state_code(state))
+        .fetch_all(connection)
+        .await?;
     Ok(inserted.into_iter().collect())
 }
 
