@@ -10,5 +10,5 @@ INSERT INTO baseline.record (transaction_id, client_id, request_id, request_dige
 INSERT INTO baseline.orders (order_id, account, request_id, currency, total_minor, lines, create_time) VALUES (lpad(to_hex(:id::bigint), 32, '0')::uuid, 'a' || lpad(:account::text, 5, '0'), lpad(to_hex(:id::bigint), 32, '0'), 'GBP', 100, ('[["s' || lpad(:sku::text, 5, '0') || '", 1, 100]]')::jsonb, now());
 UPDATE baseline.stock SET on_hand = on_hand - 1, version = version + 1, update_time = now() WHERE sku = 's' || lpad(:sku::text, 5, '0') AND on_hand - held >= 1;
 UPDATE baseline.account SET balance_minor = balance_minor - 100 WHERE account = 'a' || lpad(:account::text, 5, '0') AND currency = 'GBP' AND balance_minor - held_minor >= 100;
-INSERT INTO baseline.entry (booking_id, account, amount_minor, kind) VALUES (lpad(to_hex(:id::bigint), 32, '0')::uuid, 'a' || lpad(:account::text, 5, '0'), -100, 'capture'), (lpad(to_hex(:id::bigint), 32, '0')::uuid, 'assent-revenue-GBP', 100, 'capture');
+INSERT INTO baseline.booking (booking_id, debit_account, credit_account, amount_minor, kind) VALUES (lpad(to_hex(:id::bigint), 32, '0')::uuid, 'a' || lpad(:account::text, 5, '0'), 'assent-revenue-GBP', 100, 'capture');
 COMMIT;

@@ -21,8 +21,7 @@ taken AS (
     INSERT INTO baseline.orders (order_id, account, request_id, currency, total_minor, lines, create_time)
     SELECT id, account, request_id, 'GBP', 100, ('[["' || sku || '", 1, 100]]')::jsonb, now() FROM asked, taken, paid
 ), booked AS (
-    INSERT INTO baseline.entry (booking_id, account, amount_minor, kind)
-    SELECT id, side.account, side.amount_minor, 'capture'
-    FROM asked, paid, LATERAL (VALUES (paid.account, -100), ('assent-revenue-GBP', 100)) AS side (account, amount_minor)
+    INSERT INTO baseline.booking (booking_id, debit_account, credit_account, amount_minor, kind)
+    SELECT id, account, 'assent-revenue-GBP', 100, 'capture' FROM asked, paid
 )
 SELECT 1 / count(*) FROM taken, paid;

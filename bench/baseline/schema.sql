@@ -2,7 +2,7 @@
 -- psql is told: :skus, :accounts.
 --
 -- What is left out are the participants' logs, which one database has no need of, and the balance of the revenue account:
--- updated by every single order it would be a row that all of them wait for, so an application adds the entries up.
+-- updated by every single order it would be a row that all of them wait for, so an application adds the bookings up.
 SET client_min_messages = warning;
 DROP SCHEMA IF EXISTS baseline CASCADE;
 CREATE SCHEMA baseline;
@@ -57,15 +57,16 @@ CREATE TABLE account (
     CONSTRAINT held_is_covered CHECK (0 <= held_minor AND held_minor <= balance_minor)
 ) WITH (fillfactor = 70);
 
-CREATE TABLE entry (
-    entry_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    booking_id uuid NOT NULL,
-    account text COLLATE "C" NOT NULL,
-    amount_minor bigint NOT NULL,
+CREATE TABLE booking (
+    booking_id uuid PRIMARY KEY,
+    debit_account text COLLATE "C" NOT NULL,
+    credit_account text COLLATE "C" NOT NULL,
+    amount_minor bigint NOT NULL CHECK (amount_minor > 0),
     kind text NOT NULL CHECK (kind IN ('deposit', 'capture')),
     create_time timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX entry_by_account ON entry (account, entry_id);
+CREATE INDEX booking_by_debit ON booking (debit_account, booking_id);
+CREATE INDEX booking_by_credit ON booking (credit_account, booking_id);
 
 INSERT INTO stock (sku, on_hand) SELECT 's' || lpad(n::text, 5, '0'), 1000000000 FROM generate_series(1, :skus) AS n;
 INSERT INTO account (account, currency, balance_minor)

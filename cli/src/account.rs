@@ -77,7 +77,6 @@ impl From<wire::Account> for AccountView {
 
 #[derive(Debug, Serialize)]
 struct EntryView {
-    entry_id: i64,
     booking_id: String,
     account: String,
     kind: String,
@@ -142,7 +141,6 @@ async fn entries(services: &Services, account: String, limit: u32, output: Outpu
         entries.extend(page.entries.into_iter().map(|entry| EntryView {
             amount: MoneyView::of(entry.amount.as_ref()),
             create_time: time(entry.create_time.as_ref()),
-            entry_id: entry.entry_id,
             booking_id: entry.booking_id,
             account: entry.account,
             kind: entry.kind,

@@ -43,8 +43,6 @@ pub struct Account {
 /// One side of a booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Counts all entries.
-    pub entry_id: i64,
     /// The booking.
     pub booking_id: Uuid,
     /// What the balance changed by.

@@ -32,13 +32,11 @@ impl Traces {
                 .fetch_all(&system.pool(Service::Order))
                 .await
                 .unwrap();
-        let captured: Vec<(String, String, i64)> = sqlx::query_as(
-            "SELECT booking_id::text, account, -amount_minor FROM entry
-             WHERE kind = 'capture' AND account NOT LIKE 'assent:%'",
-        )
-        .fetch_all(&system.pool(Service::Payment))
-        .await
-        .unwrap();
+        let captured: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT booking_id::text, debit_account, amount_minor FROM booking WHERE kind = 'capture'")
+                .fetch_all(&system.pool(Service::Payment))
+                .await
+                .unwrap();
         let mut captures: HashMap<String, Vec<(String, i64)>> = HashMap::new();
         for (transaction_id, account, amount_minor) in captured {
             captures.entry(transaction_id).or_default().push((account, amount_minor));

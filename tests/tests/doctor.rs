@@ -93,14 +93,8 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         violates: &["money-conserved"],
-        plant: &[
-            (Payment, "UPDATE entry SET amount_minor = amount_minor + 1 WHERE booking_id = 'ID' AND amount_minor < 0"),
-            (Payment, "UPDATE account SET balance_minor = balance_minor + 1 WHERE account = 'rich'"),
-        ],
-        undo: &[
-            (Payment, "UPDATE entry SET amount_minor = amount_minor - 1 WHERE booking_id = 'ID' AND amount_minor < 0"),
-            (Payment, "UPDATE account SET balance_minor = balance_minor - 1 WHERE account = 'rich'"),
-        ],
+        plant: &[(Payment, "UPDATE booking SET debit_account = 'nobody' WHERE booking_id = 'ID'")],
+        undo: &[(Payment, "UPDATE booking SET debit_account = 'rich' WHERE booking_id = 'ID'")],
         names: &["ID"],
     },
     Plant {

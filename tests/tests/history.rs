@@ -37,17 +37,21 @@ const IN_DATABASES: &[(Service, &str, &str)] = &[
         "UPDATE orders SET lines = lines || lines WHERE order_id = 'ID'",
         "UPDATE orders SET lines = jsonb_build_array(lines -> 0) WHERE order_id = 'ID'",
     ),
-    // Charged twice, and charged for nothing.
+    // Charged twice, for nothing, and not at all.
     (
         Payment,
-        "INSERT INTO entry (booking_id, account, amount_minor, kind)
-         SELECT booking_id, account, amount_minor, 'capture' FROM entry WHERE booking_id = 'ID' AND amount_minor < 0",
-        "DELETE FROM entry WHERE entry_id = (SELECT max(entry_id) FROM entry WHERE booking_id = 'ID')",
+        "UPDATE booking SET amount_minor = amount_minor * 2 WHERE booking_id = 'ID'",
+        "UPDATE booking SET amount_minor = amount_minor / 2 WHERE booking_id = 'ID'",
     ),
     (
         Payment,
-        "INSERT INTO entry (booking_id, account, amount_minor, kind) VALUES ('NOT', 'account-1', -1, 'capture')",
-        "DELETE FROM entry WHERE booking_id = 'NOT'",
+        "INSERT INTO booking SELECT 'NOT', debit_account, credit_account, 1, kind, now() FROM booking WHERE booking_id = 'ID'",
+        "DELETE FROM booking WHERE booking_id = 'NOT'",
+    ),
+    (
+        Payment,
+        "CREATE TABLE kept AS SELECT * FROM booking WHERE booking_id = 'ID'; DELETE FROM booking WHERE booking_id = 'ID'",
+        "INSERT INTO booking SELECT * FROM kept; DROP TABLE kept",
     ),
     (
         Payment,

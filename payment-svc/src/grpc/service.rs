@@ -1,10 +1,12 @@
 //! PaymentService: accounts for shops.
+use participant::transaction::read_id;
 use participant::{Pool, caller, own_write, paging, status};
 use proto::assent::payment::v1 as api;
 use proto::assent::payment::v1::payment_service_server::PaymentService;
 use proto::google::r#type::Money;
 use proto::limits;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::wire;
 use crate::domain::{Account, Denied, check_readable_account};
@@ -88,14 +90,12 @@ impl PaymentService for Accounts {
         let account = self.read(account).await?;
         let list = ["entries", account.account.as_str()];
         let before = match paging::position(&page_token, &list)? {
-            None => i64::MAX,
-            Some(position) => {
-                position.parse().map_err(|_| status::invalid("page_token", "is none that this service gave out"))?
-            }
+            None => Uuid::max(),
+            Some(position) => read_id("page_token", &position)?,
         };
         let read = entries::list(&self.pool, &account.account, before, page_size + 1).await;
         let read = read.map_err(|error| status::database(&error))?;
-        let (page, next_page_token) = paging::cut(read, page_size, &list, |last| last.entry_id.to_string());
+        let (page, next_page_token) = paging::cut(read, page_size, &list, |last| last.booking_id.to_string());
         let entries = page.into_iter().map(|entry| wire::entry(&account, entry)).collect();
         Ok(Response::new(api::ListEntriesResponse { entries, next_page_token }))
     }

@@ -25,7 +25,6 @@ pub fn account(account: Account) -> api::Account {
 /// An entry of an account.
 pub fn entry(account: &Account, entry: Entry) -> api::Entry {
     api::Entry {
-        entry_id: entry.entry_id,
         booking_id: entry.booking_id.to_string(),
         account: account.account.clone(),
         amount: Some(Money::from_minor(&account.currency, entry.amount_minor)),

@@ -114,8 +114,8 @@ async fn credit(connection: &mut PgConnection, incoming: &Incoming) -> Result<Re
     // The external account last: all deposits wait for each other there, so nobody may wait for anything after it.
     sqlx::query(
         "WITH booked AS (
-            INSERT INTO entry (booking_id, account, amount_minor, kind)
-            VALUES ($1, $2, $4, 'deposit'), ($1, $3, -$4, 'deposit')
+            INSERT INTO booking (booking_id, debit_account, credit_account, amount_minor, kind)
+            SELECT $1::uuid, $3::text, $2::text, $4::bigint, 'deposit' WHERE $4::bigint > 0
          )
          INSERT INTO account (account, currency, balance_minor) VALUES ($3, $5, -$4)
          ON CONFLICT (account) DO UPDATE SET balance_minor = account.balance_minor + EXCLUDED.balance_minor",

@@ -44,33 +44,39 @@ pub async fn orphan_holds(
     Ok(Check { invariant: "no-orphan-holds", checked_count, violations })
 }
 
-/// Checks money-conserved: every booking sums to zero, every balance is the sum of its entries, and all balances of a
-/// currency sum to zero. Sums go as text, because they may not fit 64 bits where something is wrong.
+/// Checks money-conserved: every booking is between two accounts of one currency, every balance is the sum of its
+/// bookings, and all balances of a currency sum to zero. Sums go as text, because they may not fit 64 bits where something
+/// is wrong.
 pub async fn money_conserved(connection: &mut PgConnection) -> Result<Check, sqlx::Error> {
-    let checked_count: i64 = sqlx::query_scalar("SELECT count(*) FROM entry").fetch_one(&mut *connection).await?;
+    let checked_count: i64 = sqlx::query_scalar("SELECT count(*) FROM booking").fetch_one(&mut *connection).await?;
     let mut violations = Vec::new();
     let bookings: Vec<(Uuid, String, String)> = sqlx::query_as(
-        "SELECT booking_id, coalesce(currency, '(no account)'), sum(amount_minor)::text
-         FROM entry LEFT JOIN account USING (account)
-         GROUP BY booking_id, currency HAVING sum(amount_minor) <> 0 ORDER BY booking_id LIMIT 100",
+        "SELECT booking_id, debit_account, credit_account FROM booking
+         LEFT JOIN account d ON d.account = debit_account LEFT JOIN account c ON c.account = credit_account
+         WHERE d.currency IS DISTINCT FROM c.currency OR d.currency IS NULL ORDER BY booking_id LIMIT 100",
     )
     .fetch_all(&mut *connection)
     .await?;
-    violations.extend(bookings.into_iter().map(|(booking_id, currency, sum)| Violation {
+    violations.extend(bookings.into_iter().map(|(booking_id, debit, credit)| Violation {
         transaction_id: booking_id.to_string(),
         subject: booking_id.to_string(),
-        detail: format!("the entries of this booking sum to {sum} minor units of {currency}, not to zero"),
+        detail: format!("this booking from {debit} to {credit} is not between two accounts of one currency"),
     }));
     let balances: Vec<(String, i64, String)> = sqlx::query_as(
         "SELECT account, balance_minor, coalesce(booked, 0)::text
-         FROM account LEFT JOIN (SELECT account, sum(amount_minor) AS booked FROM entry GROUP BY account) e USING (account)
+         FROM account LEFT JOIN (
+             SELECT side.account, sum(side.change_minor) AS booked
+             FROM booking, LATERAL (VALUES (debit_account, -amount_minor), (credit_account, amount_minor))
+                  AS side (account, change_minor)
+             GROUP BY side.account
+         ) e USING (account)
          WHERE balance_minor <> coalesce(booked, 0) ORDER BY account LIMIT 100",
     )
     .fetch_all(&mut *connection)
     .await?;
     violations.extend(balances.into_iter().map(|(account, balance, booked)| Violation {
         subject: account,
-        detail: format!("the balance is {balance} minor units, but the entries sum to {booked}"),
+        detail: format!("the balance is {balance} minor units, but the bookings sum to {booked}"),
         ..Violation::default()
     }));
     let currencies: Vec<(String, String)> = sqlx::query_as(

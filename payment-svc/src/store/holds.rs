@@ -59,7 +59,7 @@ pub async fn authorise(
     Ok(votes)
 }
 
-/// Captures: the held amounts leave the accounts and become revenue, two entries a booking. An amount of zero is no
+/// Captures: the held amounts leave the accounts and become revenue, one booking each. An amount of zero is no
 /// booking.
 pub async fn capture(
     connection: &mut PgConnection,
@@ -89,11 +89,10 @@ pub async fn capture(
             SELECT * FROM unnest($4::text[], $5::text[], $6::bigint[])
             ON CONFLICT (account) DO UPDATE SET balance_minor = account.balance_minor + EXCLUDED.balance_minor
          ), booked AS (
-            INSERT INTO entry (booking_id, account, amount_minor, kind)
-            SELECT c.booking_id, side.account, side.amount_minor, 'capture'
+            INSERT INTO booking (booking_id, debit_account, credit_account, amount_minor, kind)
+            SELECT booking_id, payer, revenue, amount_minor, 'capture'
             FROM unnest($7::uuid[], $8::text[], $9::text[], $10::bigint[])
-                 AS c (booking_id, payer, revenue, amount_minor),
-                 LATERAL (VALUES (c.payer, -c.amount_minor), (c.revenue, c.amount_minor)) AS side (account, amount_minor)
+                 AS c (booking_id, payer, revenue, amount_minor)
          )
          SELECT count(*) FROM payers",
     )
