@@ -74,3 +74,15 @@ fn one_attempt_at_three_participants_with_lost_writes() {
 fn two_transactions_on_the_last_unit_of_one_sku() {
     assert_holds(Config::everything(2, 1).without_collection().of_one_sku(1), 1_134_656);
 }
+
+#[test]
+#[ignore = "half a minute: `make verify`"]
+fn one_attempt_at_three_participants_with_two_recoveries() {
+    assert_holds(Config { recoveries: 2, ..Config::everything(1, 3).without_collection() }, 2_516_745);
+}
+
+#[test]
+#[ignore = "two minutes: `make verify`"]
+fn one_attempt_at_three_participants_with_every_fault() {
+    assert_holds(Config::everything(1, 3), 13_804_807);
+}

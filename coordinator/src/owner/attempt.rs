@@ -52,7 +52,8 @@ pub async fn place(coordinator: &Arc<Coordinator>, attempt: Attempt) -> Answer {
     let transaction_id = Uuid::now_v7();
     let (answer, receiver) = oneshot::channel();
     let (attending, repeated) = coordinator.active.begin(transaction_id, &attempt.client_id, &attempt.request_id);
-    let drive = Drive::new(coordinator.clone(), attempt, transaction_id, attending, repeated, answer);
+    // In a box, because it is large and moved with every future around it.
+    let drive = Box::new(Drive::new(coordinator.clone(), attempt, transaction_id, attending, repeated, answer));
     coordinator.tasks.spawn(drive.run());
     receiver.await.unwrap_or_else(|_| Answer::Unknown {
         order_id: transaction_id,
@@ -133,7 +134,7 @@ impl Drive {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         let mut events = VecDeque::from([Event::Start]);
         let mut timed_out = false;
         // One timer for the whole attempt: setting it anew for each event costs more than all else here.
