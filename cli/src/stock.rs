@@ -1,4 +1,11 @@
-//! `assent stock`: what is on hand, held and available.
+//! `assent stock`: what is on hand, held and available, what was, and how it came about.
+mod history;
+mod point;
+mod verify;
+
+use std::time::SystemTime;
+
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use proto::assent::inventory::v1 as wire;
 use serde::Serialize;
@@ -39,6 +46,28 @@ pub enum Stock {
         /// At most this many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+    },
+    /// List what happened to one SKU, newest first
+    History {
+        /// The article
+        sku: String,
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Show one SKU as it was
+    At {
+        /// The article
+        sku: String,
+        /// When: 2026-11-24T15:32:39Z, or so long ago: -90s, -10m, -2h, -3d
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = point::parse)]
+        time: DateTime<Utc>,
+    },
+    /// Replay the ledger of every SKU and compare it with the stock; exit code 1 if anything differs
+    Rebuild {
+        /// Only compare: nothing is changed
+        #[arg(long, required = true)]
+        verify: bool,
     },
 }
 
@@ -90,15 +119,28 @@ impl Stock {
                 answer?.into_inner().item
             }
             Stock::Get { sku } => {
-                let request = services.request(wire::GetStockRequest { sku });
+                let request = services.request(wire::GetStockRequest { sku, read_time: None });
                 let answer = client.get_stock(request).await.map_err(|status| Failure::of_status(&status, Call::Read));
                 answer?.into_inner().item
             }
+            Stock::At { sku, time } => {
+                let read_time = Some(SystemTime::from(time).into());
+                let request = services.request(wire::GetStockRequest { sku, read_time });
+                let answer = client.get_stock(request).await.map_err(|status| Failure::of_status(&status, Call::Read));
+                let view = StockView::from(answer?.into_inner().item.ok_or_else(no_item)?);
+                return output.print(&view, stock_at_table);
+            }
+            Stock::History { sku, limit } => return history::run(services, sku, limit, output).await,
+            Stock::Rebuild { .. } => return verify::run(services, output).await,
             Stock::Ls { limit } => return list(services, limit, output).await,
         };
-        let item = item.ok_or_else(|| Failure::new("the inventory answered without the stock"))?;
+        let item = item.ok_or_else(no_item)?;
         output.print(&StockView::from(item), |view| stock_table(std::slice::from_ref(view)))
     }
+}
+
+fn no_item() -> Failure {
+    Failure::new("the inventory answered without the stock")
 }
 
 async fn list(services: &Services, limit: u32, output: Output) -> Result<(), Failure> {
@@ -131,4 +173,11 @@ fn stock_table(items: &[StockView]) -> String {
         })
         .collect();
     table(&["sku", "on hand", "held", "available"], &[1, 2, 3], rows)
+}
+
+fn stock_at_table(item: &StockView) -> String {
+    let mut row = vec![item.sku.clone()];
+    row.extend([item.on_hand, item.held, item.available, item.version].map(|count| count.to_string()));
+    row.push(item.update_time.clone().unwrap_or_default());
+    table(&["sku", "on hand", "held", "available", "version", "since"], &[1, 2, 3, 4], vec![row])
 }

@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use fuzz::rpc::{Face, PARTICIPANT, Rpc};
 use participant::testing::face;
 
-const OWN: [Rpc; 4] = fuzz::rpcs!(
+const OWN: [Rpc; 6] = fuzz::rpcs!(
     "assent.inventory.v1.InventoryService", proto::assent::inventory::v1,
     "SetStock" => SetStockRequest, "AdjustStock" => AdjustStockRequest, "GetStock" => GetStockRequest,
-    "ListStock" => ListStockRequest,
+    "ListStock" => ListStockRequest, "ListMovements" => ListMovementsRequest, "VerifyStock" => VerifyStockRequest,
 );
 
 thread_local! {

@@ -1,4 +1,6 @@
 //! Stock, what can be held of it, and what may be asked for.
+mod movement;
+mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -6,6 +8,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use participant::{Refusal, own_request};
+
+pub use movement::{Balance, Kind, Movement};
+pub use replay::{Difference, Differs, Replay};
 
 /// On hand of one SKU, at most.
 pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
@@ -19,7 +24,7 @@ pub struct Stock {
     pub on_hand: i64,
     /// What orders in doubt hold.
     pub held: i64,
-    /// Counts its changes.
+    /// Counts its movements.
     pub version: i64,
     /// When it changed last.
     pub update_time: DateTime<Utc>,

@@ -26,7 +26,7 @@ impl Resource for Inventory {
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Holds>],
     ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
-        store::holds::take(connection, &branches.iter().map(|branch| &branch.branch).collect::<Vec<_>>()).await
+        store::holds::take(connection, branches).await
     }
 
     async fn commit(
@@ -34,7 +34,7 @@ impl Resource for Inventory {
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Holds>],
     ) -> Result<(), sqlx::Error> {
-        store::holds::sell(connection, branches.iter().map(|branch| &branch.branch)).await
+        store::holds::sell(connection, branches).await
     }
 
     async fn abort(
@@ -42,7 +42,7 @@ impl Resource for Inventory {
         connection: &mut PgConnection,
         branches: &[(PreparedBranch<Holds>, Refusal)],
     ) -> Result<(), sqlx::Error> {
-        store::holds::give_back(connection, branches.iter().map(|(branch, _)| &branch.branch)).await
+        store::holds::give_back(connection, branches).await
     }
 
     async fn audit(

@@ -1,5 +1,7 @@
 //! What is wrong in a request is told by a clear status, and nothing comes of it.
-use proto::assent::inventory::v1::{AdjustStockRequest, GetStockRequest, ListStockRequest, SetStockRequest};
+use proto::assent::inventory::v1::{
+    AdjustStockRequest, GetStockRequest, ListMovementsRequest, ListStockRequest, SetStockRequest, VerifyStockRequest,
+};
 use proto::assent::order::v1::{GetOrderRequest, ListOrdersRequest, OrderLine, PlaceOrderRequest};
 use proto::assent::payment::v1::{DepositRequest, GetAccountRequest, ListEntriesRequest, OpenAccountRequest};
 use proto::assent::transaction::v1::{
@@ -172,9 +174,10 @@ async fn stock_and_accounts_take_only_what_can_be() {
     for sku in ["", "tab\t", "nul\0"] {
         let sku = sku.to_owned();
         is_invalid("a SKU", stock.set_stock(timed(SetStockRequest { sku: sku.clone(), on_hand: 1 })).await, "sku");
-        is_invalid("a SKU", stock.get_stock(timed(GetStockRequest { sku })).await, "sku");
+        is_invalid("a SKU", stock.get_stock(timed(GetStockRequest { sku, read_time: None })).await, "sku");
     }
-    let status = stock.get_stock(timed(GetStockRequest { sku: "nowhere".to_owned() })).await.unwrap_err();
+    let status =
+        stock.get_stock(timed(GetStockRequest { sku: "nowhere".to_owned(), read_time: None })).await.unwrap_err();
     is_told("a SKU nobody stocked", &status, Code::NotFound, "UNKNOWN_SKU");
     let adjust = |delta: i64| AdjustStockRequest { sku: keeper(), delta, request_id: String::new() };
     for delta in [i64::MIN, i64::MAX] {
@@ -185,6 +188,14 @@ async fn stock_and_accounts_take_only_what_can_be() {
     is_told("more than is there", &status, Code::FailedPrecondition, "BELOW_HELD");
     let request = ListStockRequest { page_size: -1, page_token: String::new() };
     is_invalid("a page", stock.list_stock(timed(request)).await, "page_size");
+    let request = ListMovementsRequest { sku: keeper(), page_size: 1, page_token: "made up".to_owned() };
+    is_invalid("a page", stock.list_movements(timed(request)).await, "page_token");
+    let request = VerifyStockRequest { page_size: -1, page_token: String::new() };
+    is_invalid("a page", stock.verify_stock(timed(request)).await, "page_size");
+    for (seconds, nanos) in [(i64::MAX, 0), (i64::MIN, 0), (0, -1), (-62_135_596_801, 0)] {
+        let request = GetStockRequest { sku: keeper(), read_time: Some(prost_types::Timestamp { seconds, nanos }) };
+        is_invalid("a time", stock.get_stock(timed(request)).await, "read_time");
+    }
 
     let open = |account: &str, opening_balance: Option<Money>| OpenAccountRequest {
         account: account.to_owned(),

@@ -1,13 +1,16 @@
 //! InventoryService: stock for shops.
+use std::collections::BTreeMap;
+
 use participant::{Pool, caller, own_write, paging, status};
 use proto::assent::inventory::v1 as api;
 use proto::assent::inventory::v1::inventory_service_server::InventoryService;
 use proto::limits;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::wire;
 use crate::domain::{Denied, MAX_ON_HAND, check_range};
 use crate::store::stock::{self, Adjustment};
+use crate::store::{ledger, replay};
 
 /// InventoryService.
 pub struct StockService {
@@ -31,11 +34,12 @@ impl InventoryService for StockService {
         &self,
         request: Request<api::SetStockRequest>,
     ) -> Result<Response<api::SetStockResponse>, Status> {
+        let client_id = caller::client_id(&request)?;
         let api::SetStockRequest { sku, on_hand } = request.into_inner();
         valid_sku(&sku)?;
         check_range(on_hand, 0, MAX_ON_HAND).map_err(|wrong| status::invalid("on_hand", wrong))?;
         let set = own_write::run(&self.pool, move |connection| {
-            Box::pin(async move { stock::set(connection, &sku, on_hand).await })
+            Box::pin(async move { stock::set(connection, &sku, on_hand, &client_id).await })
         });
         Ok(Response::new(api::SetStockResponse { item: Some(wire::item(set.await?)) }))
     }
@@ -60,9 +64,14 @@ impl InventoryService for StockService {
         &self,
         request: Request<api::GetStockRequest>,
     ) -> Result<Response<api::GetStockResponse>, Status> {
-        let sku = request.into_inner().sku;
+        let api::GetStockRequest { sku, read_time } = request.into_inner();
         valid_sku(&sku)?;
-        let found = stock::get(&self.pool, &sku).await.map_err(|error| status::database(&error))?;
+        let read_time = read_time.map(|time| wire::time("read_time", time)).transpose()?;
+        let found = match read_time {
+            None => stock::get(&self.pool, &sku).await,
+            Some(time) => ledger::at(&self.pool, &sku, time).await,
+        };
+        let found = found.map_err(|error| status::database(&error))?;
         let found = found.ok_or(Denied::UnknownSku { sku })?;
         Ok(Response::new(api::GetStockResponse { item: Some(wire::item(found)) }))
     }
@@ -78,5 +87,53 @@ impl InventoryService for StockService {
         let (page, next_page_token) = paging::cut(read, page_size, &["stock"], |last| last.sku.clone());
         let items = page.into_iter().map(wire::item).collect();
         Ok(Response::new(api::ListStockResponse { items, next_page_token }))
+    }
+
+    async fn list_movements(
+        &self,
+        request: Request<api::ListMovementsRequest>,
+    ) -> Result<Response<api::ListMovementsResponse>, Status> {
+        let api::ListMovementsRequest { sku, page_size, page_token } = request.into_inner();
+        valid_sku(&sku)?;
+        let page_size = paging::page_size(page_size)?;
+        let list = ["movements", sku.as_str()];
+        let before = match paging::position(&page_token, &list)? {
+            None => i64::MAX,
+            Some(position) => {
+                position.parse().map_err(|_| status::invalid("page_token", "is none that this service gave out"))?
+            }
+        };
+        let read = ledger::list(&self.pool, &sku, before, page_size + 1).await;
+        let read = read.map_err(|error| status::database(&error))?;
+        if read.is_empty() && page_token.is_empty() {
+            return Err(Denied::UnknownSku { sku }.into());
+        }
+        let (page, next_page_token) = paging::cut(read, page_size, &list, |last| last.sequence.to_string());
+        let movements = page.into_iter().map(wire::movement).collect();
+        Ok(Response::new(api::ListMovementsResponse { movements, next_page_token }))
+    }
+
+    async fn verify_stock(
+        &self,
+        request: Request<api::VerifyStockRequest>,
+    ) -> Result<Response<api::VerifyStockResponse>, Status> {
+        let api::VerifyStockRequest { page_size, page_token } = request.into_inner();
+        let page_size = paging::page_size(page_size)?;
+        let after = paging::position(&page_token, &["verify"])?.unwrap_or_default();
+        let pool = self.pool.clone();
+        // In a task of its own, because a client that goes away must not cut it off while it begins its snapshot.
+        let page = tokio::spawn(async move { replay::snapshot(&pool, &after, page_size).await }).await;
+        let page = page.map_err(|ended| {
+            tracing::error!(error = %ended, "a replay ended early");
+            status::error(Code::Internal, "INTERNAL", "the service's log says why", &BTreeMap::new())
+        })?;
+        let page = page.map_err(|error| status::database(&error))?;
+        let (skus, next_page_token) = paging::cut(page.skus, page_size, &["verify"], String::clone);
+        Ok(Response::new(api::VerifyStockResponse {
+            differences: page.differences.into_iter().map(wire::difference).collect(),
+            sku_count: i64::try_from(skus.len()).unwrap_or(i64::MAX),
+            movement_count: page.movement_count,
+            next_page_token,
+        }))
     }
 }

@@ -1,13 +1,15 @@
-//! Whether the stock agrees with itself and with the transactions that hold it.
+//! Whether the stock agrees with itself, with its ledger and with the transactions that hold it.
 use std::collections::BTreeMap;
 
 use participant::PreparedBranch;
 use participant::audit::{Check, Violation};
 use sqlx::PgConnection;
 
-use crate::domain::{Holds, sums};
+use super::replay;
+use crate::domain::{Difference, Differs, Holds, sums};
 
-/// Checks no-orphan-holds and no-oversell.
+/// Checks no-orphan-holds and no-oversell, both by the stock and by the ledger: what is held must be what movements hold,
+/// and what is on hand what they have left.
 pub async fn check(
     connection: &mut PgConnection,
     prepared: &[PreparedBranch<Holds>],
@@ -17,18 +19,32 @@ pub async fn check(
     let touched: Vec<(String, i64, i64)> = sqlx::query_as(
         "SELECT sku, on_hand, held FROM stock WHERE held <> 0 OR held < 0 OR held > on_hand ORDER BY sku",
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
+    let replayed = replay::all(connection).await?;
+    let (about_holds, others): (Vec<_>, Vec<_>) =
+        replayed.into_iter().partition(|difference| difference.differs == Differs::Held);
     let oversold = touched.iter().filter(|(_, on_hand, held)| *held < 0 || held > on_hand);
     let oversold = oversold.map(|(sku, on_hand, held)| Violation {
         subject: sku.clone(),
         detail: format!("{held} held of {on_hand} on hand"),
         ..Violation::default()
     });
+    let orphans = orphans(&touched, prepared).into_iter().chain(about_holds.into_iter().map(violation));
+    let oversold = oversold.chain(others.into_iter().map(violation));
     Ok(vec![
-        Check { invariant: "no-orphan-holds", checked_count, violations: orphans(&touched, prepared) },
+        Check { invariant: "no-orphan-holds", checked_count, violations: orphans.collect() },
         Check { invariant: "no-oversell", checked_count, violations: oversold.collect() },
     ])
+}
+
+fn violation(difference: Difference) -> Violation {
+    let transaction_id = difference.movement.and_then(|movement| movement.transaction_id);
+    Violation {
+        transaction_id: transaction_id.map(|id| id.to_string()).unwrap_or_default(),
+        subject: difference.sku,
+        detail: difference.detail,
+    }
 }
 
 /// SKUs of which more or less is held than the prepared transactions hold.

@@ -1,85 +1,111 @@
-//! Holds of a batch of branches: taken, sold, given back, each with one update of the sums per SKU.
+//! Holds of a batch of branches: taken, sold, given back, each with one update of the sums per SKU and one insert of the
+//! movements that they are the sums of.
 use std::collections::BTreeMap;
 
-use participant::Refusal;
+use participant::{PreparedBranch, Refusal};
 use sqlx::PgConnection;
 
-use crate::domain::{Holds, decide, sums};
+use super::ledger::{self, Batch};
+use crate::domain::{Holds, Kind, Stock, decide};
 
 /// Takes the holds of a batch, deciding in its order.
 ///
 /// Most batches find enough of everything: one guarded update of the sums tells so. Where a SKU is short of the batch's
 /// sum, the branches are decided one by one on the locked rows, and what the update took too much of is put right.
-pub async fn take(connection: &mut PgConnection, batch: &[&Holds]) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
-    let wanted = sums(batch.iter().copied());
-    let covered = take_sums(connection, &wanted).await?;
-    if covered.len() == wanted.len() {
-        return Ok(batch.iter().map(|_| Ok(())).collect());
+pub async fn take(
+    connection: &mut PgConnection,
+    branches: &[PreparedBranch<Holds>],
+) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
+    let wanted = Batch::new(Kind::Held, branches.iter().map(|branch| (branch, None)));
+    let mut figures = change(connection, &wanted.changes).await?;
+    if figures.len() == wanted.changes.len() {
+        ledger::write(connection, &wanted, &figures).await?;
+        return Ok(branches.iter().map(|_| Ok(())).collect());
     }
-    let short: Vec<&str> = wanted
-        .keys()
-        .copied()
-        .filter(|sku| covered.binary_search_by(|other| other.as_str().cmp(sku)).is_err())
-        .collect();
-    let mut available: BTreeMap<&str, i64> = wanted.clone();
-    available.retain(|sku, _| short.binary_search(sku).is_err());
+    let short: Vec<&str> = wanted.changes.keys().copied().filter(|sku| !figures.contains_key(*sku)).collect();
     let locked = lock_available(connection, &short).await?;
+    let covered = wanted.changes.iter().filter(|(sku, _)| figures.contains_key(**sku));
+    let mut available: BTreeMap<&str, i64> = covered.map(|(sku, change)| (*sku, change.held)).collect();
     available.extend(locked.iter().map(|(sku, available)| (sku.as_str(), *available)));
 
-    let votes = decide(batch, available);
-    let granted = batch.iter().zip(&votes).filter(|(_, vote)| vote.is_ok()).map(|(holds, _)| *holds);
-    let mut corrections = sums(granted);
-    for sku in &covered {
-        let taken = wanted.get(sku.as_str()).copied().unwrap_or_default();
-        *corrections.entry(sku).or_default() -= taken;
+    let votes = decide(&branches.iter().map(|branch| &branch.branch).collect::<Vec<_>>(), available);
+    let granted = branches.iter().zip(&votes).filter(|(_, vote)| vote.is_ok()).map(|(branch, _)| (branch, None));
+    let granted = Batch::new(Kind::Held, granted);
+    let mut corrections = granted.changes.clone();
+    for (sku, taken) in wanted.changes.iter().filter(|(sku, _)| figures.contains_key(**sku)) {
+        corrections.entry(sku).or_default().take_back(taken);
     }
-    corrections.retain(|_, change| *change != 0);
-    change_held(connection, &corrections).await?;
+    corrections.retain(|_, change| change.movements != 0);
+    let corrected = change(connection, &corrections).await?;
+    all_there(corrected.len(), corrections.len())?;
+    figures.extend(corrected);
+    ledger::write(connection, &granted, &figures).await?;
     Ok(votes)
 }
 
 /// Holds become sales: they leave what is on hand.
-pub async fn sell(connection: &mut PgConnection, batch: impl IntoIterator<Item = &Holds>) -> Result<(), sqlx::Error> {
-    let sold = sums(batch);
-    let (skus, quantities) = columns(&sold);
-    let done = sqlx::query(
-        "UPDATE stock SET on_hand = stock.on_hand - s.quantity, held = stock.held - s.quantity,
-                version = stock.version + 1, update_time = now()
-         FROM unnest($1::text[], $2::bigint[]) AS s (sku, quantity)
-         WHERE stock.sku = s.sku",
-    )
-    .bind(skus)
-    .bind(quantities)
-    .execute(connection)
-    .await?;
-    all_there(done.rows_affected(), sold.len())
+pub async fn sell(connection: &mut PgConnection, branches: &[PreparedBranch<Holds>]) -> Result<(), sqlx::Error> {
+    settle(connection, &Batch::new(Kind::Sold, branches.iter().map(|branch| (branch, None)))).await
 }
 
 /// Holds go back to what is available.
 pub async fn give_back(
     connection: &mut PgConnection,
-    batch: impl IntoIterator<Item = &Holds>,
+    branches: &[(PreparedBranch<Holds>, Refusal)],
 ) -> Result<(), sqlx::Error> {
-    let mut returned = sums(batch);
-    returned.values_mut().for_each(|quantity| *quantity = -*quantity);
-    change_held(connection, &returned).await
+    let released = branches.iter().map(|(branch, refusal)| (branch, Some(refusal.reason.as_str())));
+    settle(connection, &Batch::new(Kind::Released, released)).await
 }
 
-/// Takes each SKU's sum where as much is available; answers which SKUs, sorted.
-async fn take_sums(connection: &mut PgConnection, wanted: &BTreeMap<&str, i64>) -> Result<Vec<String>, sqlx::Error> {
-    let (skus, quantities) = columns(wanted);
-    let mut covered: Vec<String> = sqlx::query_scalar(
-        "UPDATE stock SET held = stock.held + s.quantity, version = stock.version + 1, update_time = now()
-         FROM unnest($1::text[], $2::bigint[]) AS s (sku, quantity)
-         WHERE stock.sku = s.sku AND stock.on_hand - stock.held >= s.quantity
-         RETURNING stock.sku",
+/// Ends holds. What is held exists; otherwise someone has tampered with the table, and nothing may be acknowledged.
+async fn settle(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    let figures = change(connection, &batch.changes).await?;
+    all_there(figures.len(), batch.changes.len())?;
+    ledger::write(connection, batch, &figures).await
+}
+
+/// What a batch comes to for one SKU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    /// What is added to what is on hand.
+    pub on_hand: i64,
+    /// What is added to what is held.
+    pub held: i64,
+    /// In how many movements.
+    pub movements: i64,
+}
+
+impl Change {
+    fn take_back(&mut self, other: &Change) {
+        self.on_hand -= other.on_hand;
+        self.held -= other.held;
+        self.movements -= other.movements;
+    }
+}
+
+/// Changes each SKU where as much is available; answers what these are then. A change that leaves what is available, or
+/// adds to it, is always carried out.
+async fn change(
+    connection: &mut PgConnection,
+    changes: &BTreeMap<&str, Change>,
+) -> Result<BTreeMap<String, Stock>, sqlx::Error> {
+    if changes.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = sqlx::query_as(
+        "UPDATE stock SET on_hand = stock.on_hand + c.on_hand, held = stock.held + c.held,
+                version = stock.version + c.movements, update_time = greatest(now(), stock.update_time)
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS c (sku, on_hand, held, movements)
+         WHERE stock.sku = c.sku AND stock.on_hand + c.on_hand >= stock.held + c.held
+         RETURNING stock.sku, stock.on_hand, stock.held, stock.version, stock.update_time",
     )
-    .bind(skus)
-    .bind(quantities)
+    .bind(changes.keys().copied().collect::<Vec<_>>())
+    .bind(changes.values().map(|change| change.on_hand).collect::<Vec<_>>())
+    .bind(changes.values().map(|change| change.held).collect::<Vec<_>>())
+    .bind(changes.values().map(|change| change.movements).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    covered.sort_unstable();
-    Ok(covered)
+    Ok(rows.into_iter().map(super::stock::stock).map(|stock| (stock.sku.clone(), stock)).collect())
 }
 
 /// Locks SKUs and answers what is available of those that exist.
@@ -90,30 +116,8 @@ async fn lock_available(connection: &mut PgConnection, skus: &[&str]) -> Result<
         .await
 }
 
-async fn change_held(connection: &mut PgConnection, changes: &BTreeMap<&str, i64>) -> Result<(), sqlx::Error> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let (skus, quantities) = columns(changes);
-    let done = sqlx::query(
-        "UPDATE stock SET held = stock.held + s.quantity, version = stock.version + 1, update_time = now()
-         FROM unnest($1::text[], $2::bigint[]) AS s (sku, quantity)
-         WHERE stock.sku = s.sku",
-    )
-    .bind(skus)
-    .bind(quantities)
-    .execute(connection)
-    .await?;
-    all_there(done.rows_affected(), changes.len())
-}
-
-fn columns<'a>(sums: &BTreeMap<&'a str, i64>) -> (Vec<&'a str>, Vec<i64>) {
-    sums.iter().map(|(sku, quantity)| (*sku, *quantity)).unzip()
-}
-
-/// What is held exists; otherwise someone has tampered with the table, and nothing may be acknowledged.
-fn all_there(found: u64, expected: usize) -> Result<(), sqlx::Error> {
-    if usize::try_from(found) == Ok(expected) {
+fn all_there(found: usize, expected: usize) -> Result<(), sqlx::Error> {
+    if found == expected {
         return Ok(());
     }
     tracing::error!(found, expected, "stock that is held is missing");

@@ -1,9 +1,12 @@
 //! The inventory's database: all its SQL.
 //!
 //! Batches change `held` (and at commit `on_hand`) of many SKUs at a time, in the order of the SKUs; an RPC changes one.
-//! So nobody waits in a circle.
+//! So nobody waits in a circle. Either writes its movements into the ledger while it has locked what they are about, so
+//! that their order is that of the changes.
 pub mod audit;
 pub mod holds;
+pub mod ledger;
+pub mod replay;
 pub mod stock;
 
 use sqlx::migrate::Migrator;

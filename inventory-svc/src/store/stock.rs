@@ -3,7 +3,8 @@ use chrono::{DateTime, Utc};
 use participant::own_request;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::domain::{Denied, MAX_ON_HAND, Stock};
+use super::ledger::{self, Asked};
+use crate::domain::{Denied, Kind, MAX_ON_HAND, Stock};
 
 /// A change by so many, under the client's name for it.
 #[derive(Debug, Clone)]
@@ -20,7 +21,8 @@ pub struct Adjustment {
 
 type Row = (String, i64, i64, i64, DateTime<Utc>);
 
-fn stock((sku, on_hand, held, version, update_time): Row) -> Stock {
+/// A row as it is read.
+pub fn stock((sku, on_hand, held, version, update_time): Row) -> Stock {
     Stock { sku, on_hand, held, version, update_time }
 }
 
@@ -45,12 +47,17 @@ pub async fn list(executor: impl PgExecutor<'_>, after: &str, limit: usize) -> R
     Ok(rows.into_iter().map(stock).collect())
 }
 
-/// Sets what is on hand of a SKU, new or not.
-pub async fn set(connection: &mut PgConnection, sku: &str, on_hand: i64) -> Result<Result<Stock, Denied>, sqlx::Error> {
+/// Sets what is on hand of a SKU, new or not, because a client has counted it.
+pub async fn set(
+    connection: &mut PgConnection,
+    sku: &str,
+    on_hand: i64,
+    client_id: &str,
+) -> Result<Result<Stock, Denied>, sqlx::Error> {
     let row = sqlx::query_as(
         "INSERT INTO stock (sku, on_hand) VALUES ($1, $2)
          ON CONFLICT (sku) DO UPDATE
-            SET on_hand = EXCLUDED.on_hand, version = stock.version + 1, update_time = now()
+            SET on_hand = EXCLUDED.on_hand, version = stock.version + 1, update_time = greatest(now(), stock.update_time)
             WHERE stock.held <= EXCLUDED.on_hand
          RETURNING sku, on_hand, held, version, update_time",
     )
@@ -59,7 +66,12 @@ pub async fn set(connection: &mut PgConnection, sku: &str, on_hand: i64) -> Resu
     .fetch_optional(&mut *connection)
     .await?;
     match row {
-        Some(row) => Ok(Ok(stock(row))),
+        Some(row) => {
+            let counted = Asked { kind: Kind::Counted, quantity: on_hand, request_id: "", client_id };
+            let stock = stock(row);
+            ledger::write_one(connection, &counted, &stock).await?;
+            Ok(Ok(stock))
+        }
         None => {
             let held = get(connection, sku).await?.map(|stock| stock.held).unwrap_or_default();
             Ok(Err(Denied::BelowHeld { sku: sku.to_owned(), held, on_hand }))
@@ -82,26 +94,36 @@ pub async fn adjust(
             return Ok(now.ok_or_else(|| Denied::UnknownSku { sku: sku.clone() }));
         }
     }
-    if let Some(stock) = add(connection, sku, *delta).await? {
+    let changed = change(connection, sku, *delta).await?;
+    if let Ok(stock) = &changed {
+        let kind = if *delta > 0 { Kind::Received } else { Kind::Adjusted };
+        ledger::write_one(connection, &Asked { kind, quantity: *delta, request_id, client_id }, stock).await?;
+    }
+    Ok(changed)
+}
+
+/// Adds to or takes from what is on hand, if the result is one that may be.
+async fn change(connection: &mut PgConnection, sku: &str, delta: i64) -> Result<Result<Stock, Denied>, sqlx::Error> {
+    if let Some(stock) = add(connection, sku, delta).await? {
         return Ok(Ok(stock));
     }
     match get(&mut *connection, sku).await? {
         Some(Stock { on_hand, held, .. }) => {
-            let (sku, on_hand) = (sku.clone(), on_hand + delta);
-            Ok(Err(match *delta < 0 {
+            let (sku, on_hand) = (sku.to_owned(), on_hand + delta);
+            Ok(Err(match delta < 0 {
                 true => Denied::BelowHeld { sku, held, on_hand },
                 false => Denied::TooMany { sku, on_hand },
             }))
         }
-        None if *delta < 0 => Ok(Err(Denied::UnknownSku { sku: sku.clone() })),
-        None => insert_or_add(connection, sku, *delta).await,
+        None if delta < 0 => Ok(Err(Denied::UnknownSku { sku: sku.to_owned() })),
+        None => insert_or_add(connection, sku, delta).await,
     }
 }
 
 /// Changes a SKU that exists, if the result is one that may be.
 async fn add(connection: &mut PgConnection, sku: &str, delta: i64) -> Result<Option<Stock>, sqlx::Error> {
     let row = sqlx::query_as(
-        "UPDATE stock SET on_hand = on_hand + $2, version = version + 1, update_time = now()
+        "UPDATE stock SET on_hand = on_hand + $2, version = version + 1, update_time = greatest(now(), stock.update_time)
          WHERE sku = $1 AND on_hand + $2 BETWEEN held AND $3
          RETURNING sku, on_hand, held, version, update_time",
     )
@@ -122,7 +144,7 @@ async fn insert_or_add(
     let row = sqlx::query_as(
         "INSERT INTO stock (sku, on_hand) VALUES ($1, $2)
          ON CONFLICT (sku) DO UPDATE
-            SET on_hand = stock.on_hand + EXCLUDED.on_hand, version = stock.version + 1, update_time = now()
+            SET on_hand = stock.on_hand + EXCLUDED.on_hand, version = stock.version + 1, update_time = greatest(now(), stock.update_time)
             WHERE stock.on_hand + EXCLUDED.on_hand <= $3
          RETURNING sku, on_hand, held, version, update_time",
     )
