@@ -89,6 +89,7 @@ impl Books {
         self.requests.extend(requests);
         wrong.extend(self.check_orders(system).await);
         wrong.extend(self.check_sums(system).await);
+        wrong.extend(self.check_ledger(system).await);
         wrong.extend(Traces::read(system).await.contradicting(&self.requests));
         wrong
     }
@@ -149,6 +150,35 @@ impl Books {
                 wrong.push(format!("{name}: {now} there and {held} held, expected {expected} and 0"));
             }
         }
+        wrong
+    }
+
+    /// The ledger sold what was confirmed, each order's lines once and under its id, and nothing else.
+    async fn check_ledger(&self, system: &System) -> Vec<String> {
+        let mut confirmed: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+        for request in &self.requests {
+            let Some(order_id) = request.answers.iter().find_map(|(answer, _)| answer.confirmed()) else { continue };
+            for (sku, quantity, _) in &request.basket.lines {
+                *confirmed.entry((order_id, sku)).or_default() += quantity;
+            }
+        }
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT coalesce(transaction_id::text, ''), sku, quantity FROM movement WHERE kind = 3")
+                .fetch_all(&system.pool(Service::Inventory))
+                .await
+                .unwrap();
+        let mut wrong = Vec::new();
+        for (order_id, sku, quantity) in &rows {
+            // What is found is taken out, so that a second sale for the same order meets nothing.
+            let expected = confirmed.remove(&(order_id.as_str(), sku.as_str()));
+            if expected != Some(*quantity) {
+                wrong.push(format!("order {order_id}: the ledger sold {quantity} of {sku}, expected {expected:?}"));
+            }
+        }
+        let unsold = confirmed.into_iter();
+        wrong.extend(unsold.map(|((order_id, sku), quantity)| {
+            format!("order {order_id}: the ledger did not sell its {quantity} of {sku}")
+        }));
         wrong
     }
 

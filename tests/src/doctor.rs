@@ -1,10 +1,7 @@
 //! The `assent doctor` command, as an operator runs it.
-use std::process::Stdio;
-
 use serde::Deserialize;
-use tokio::process::Command;
 
-use crate::programs::program;
+use crate::command::{Ran, assent};
 use crate::system::System;
 
 /// What the doctor found.
@@ -57,19 +54,10 @@ impl Report {
 
 /// Runs the doctor on a system, with more arguments.
 pub async fn examine(system: &System, arguments: &[&str]) -> Report {
-    let output = Command::new(program("assent"))
-        .args(["doctor", "--output", "json"])
-        .args(arguments)
-        .envs(system.environment())
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .expect("assent runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("the doctor reports nothing ({error}), but says {said:?}\n{}", String::from_utf8_lossy(&output.stdout))
-    });
-    Report { exit: output.status.code().unwrap_or(-1), said, ..report }
+    let Ran { exit, stdout, said } = assent(system, &[&["doctor"], arguments].concat()).await;
+    let report = serde_json::from_str(&stdout)
+        .unwrap_or_else(|error| panic!("the doctor reports nothing ({error}), but says {said:?}\n{stdout}"));
+    Report { exit, said, ..report }
 }
 
 /// Runs the doctor and insists that all holds.

@@ -92,6 +92,34 @@ const PLANTS: &[Plant] = &[
         names: &["plant"],
     },
     Plant {
+        // A movement that is gone: the SKU can be named.
+        violates: &["no-oversell"],
+        plant: &[
+            (Inventory, "ALTER TABLE movement DISABLE TRIGGER movements_stay"),
+            (Inventory, "CREATE TABLE kept AS SELECT * FROM movement WHERE transaction_id = 'ID'"),
+            (Inventory, "DELETE FROM movement WHERE transaction_id = 'ID'"),
+        ],
+        undo: &[
+            (Inventory, "INSERT INTO movement SELECT * FROM kept"),
+            (Inventory, "DROP TABLE kept"),
+            (Inventory, "ALTER TABLE movement ENABLE TRIGGER movements_stay"),
+        ],
+        names: &["plant"],
+    },
+    Plant {
+        // A movement that says something else: its transaction can be named as well.
+        violates: &["no-oversell"],
+        plant: &[
+            (Inventory, "ALTER TABLE movement DISABLE TRIGGER movements_stay"),
+            (Inventory, "UPDATE movement SET quantity = 2 WHERE transaction_id = 'OTHER' AND kind = 3"),
+        ],
+        undo: &[
+            (Inventory, "UPDATE movement SET quantity = 1 WHERE transaction_id = 'OTHER' AND kind = 3"),
+            (Inventory, "ALTER TABLE movement ENABLE TRIGGER movements_stay"),
+        ],
+        names: &["plant", "OTHER"],
+    },
+    Plant {
         violates: &["money-conserved"],
         plant: &[(Payment, "UPDATE booking SET debit_account = 'nobody' WHERE booking_id = 'ID'")],
         undo: &[(Payment, "UPDATE booking SET debit_account = 'rich' WHERE booking_id = 'ID'")],

@@ -69,6 +69,28 @@ const IN_DATABASES: &[(Service, &str, &str)] = &[
         "UPDATE stock SET on_hand = on_hand - 1 WHERE sku = 'sku-1'",
     ),
     (Inventory, "UPDATE stock SET held = 1 WHERE sku = 'sku-1'", "UPDATE stock SET held = 0 WHERE sku = 'sku-1'"),
+    // The ledger forgets what it has sold, sells it once more, and sells it for somebody else.
+    (
+        Inventory,
+        "ALTER TABLE movement DISABLE TRIGGER movements_stay;
+         CREATE TABLE kept AS SELECT * FROM movement WHERE transaction_id = 'ID' AND kind = 3;
+         DELETE FROM movement WHERE transaction_id = 'ID' AND kind = 3",
+        "INSERT INTO movement SELECT * FROM kept; DROP TABLE kept; ALTER TABLE movement ENABLE TRIGGER movements_stay",
+    ),
+    (
+        Inventory,
+        "INSERT INTO movement SELECT sku, -1, quantity, on_hand, held, create_time, transaction_id, kind
+         FROM movement WHERE transaction_id = 'ID' AND kind = 3",
+        "ALTER TABLE movement DISABLE TRIGGER movements_stay; DELETE FROM movement WHERE sequence = -1;
+         ALTER TABLE movement ENABLE TRIGGER movements_stay",
+    ),
+    (
+        Inventory,
+        "ALTER TABLE movement DISABLE TRIGGER movements_stay;
+         UPDATE movement SET transaction_id = 'NOT' WHERE transaction_id = 'ID' AND kind = 3",
+        "UPDATE movement SET transaction_id = 'ID' WHERE transaction_id = 'NOT' AND kind = 3;
+         ALTER TABLE movement ENABLE TRIGGER movements_stay",
+    ),
     (
         Inventory,
         "UPDATE branch_log SET state = 3 WHERE transaction_id = 'ID'",
