@@ -126,7 +126,13 @@ impl Stock {
             Stock::At { sku, time } => {
                 let read_time = Some(SystemTime::from(time).into());
                 let request = services.request(wire::GetStockRequest { sku, read_time });
-                let answer = client.get_stock(request).await.map_err(|status| Failure::of_status(&status, Call::Read));
+                let answer = client.get_stock(request).await.map_err(|status| {
+                    let failure = Failure::of_status(&status, Call::Read);
+                    match failure.reason.as_deref() {
+                        Some("UNKNOWN_SKU") => failure.hint("its history may begin later"),
+                        _ => failure,
+                    }
+                });
                 let view = StockView::from(answer?.into_inner().item.ok_or_else(no_item)?);
                 return output.print(&view, stock_at_table);
             }

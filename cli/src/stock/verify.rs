@@ -61,9 +61,9 @@ pub async fn run(services: &Services, output: Output) -> Result<(), Failure> {
 }
 
 fn page_of(verified: &Verified) -> String {
-    let counted = format!("{} movements of {} SKUs replayed", thousands(verified.movements), thousands(verified.skus));
+    let movements = thousands(verified.movements);
     if verified.differences.is_empty() {
-        return format!("{counted}: the stock is what they come to");
+        return format!("stock and ledger agree, over {movements} movements");
     }
     let row = |difference: &DifferenceView| {
         let sequence = difference.sequence.map(|sequence| sequence.to_string()).unwrap_or_default();
@@ -72,5 +72,5 @@ fn page_of(verified: &Verified) -> String {
     };
     let headers = ["sku", "differs", "movement", "reference", "detail"];
     let differences = table(&headers, &[2], verified.differences.iter().map(row).collect());
-    format!("{differences}\n\n{counted}")
+    format!("{differences}\n\n{movements} movements replayed")
 }

@@ -1,5 +1,6 @@
 //! The replay of the ledger against the stock, some SKUs at a time.
-use sqlx::{Connection, PgConnection, PgPool};
+use participant::Pool;
+use sqlx::{Connection, PgConnection};
 
 use super::{ledger, stock};
 use crate::domain::{Difference, Replay};
@@ -22,13 +23,15 @@ pub struct Page {
 }
 
 /// Replays some SKUs in a snapshot of its own; see [`page`].
-pub async fn snapshot(pool: &PgPool, after: &str, limit: usize) -> Result<Page, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    let mut snapshot =
-        PgConnection::begin_with(&mut connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let page = page(&mut snapshot, after, limit).await?;
-    snapshot.rollback().await?;
-    Ok(page)
+pub async fn snapshot(pool: &Pool, after: &str, limit: usize) -> Result<Page, sqlx::Error> {
+    let replayed = pool.run(async |connection: &mut PgConnection| {
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let mut snapshot = PgConnection::begin_with(connection, begin).await?;
+        let page = page(&mut snapshot, after, limit).await?;
+        snapshot.rollback().await?;
+        Ok(page)
+    });
+    replayed.await
 }
 
 /// Replays the movements of SKUs after `after`, so many as have stock; those without stock between them as well. The

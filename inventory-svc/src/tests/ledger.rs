@@ -7,7 +7,7 @@ use super::*;
 use crate::domain::{Differs, Movement};
 
 /// A SKU's movements, oldest first, as `sequence kind quantity: on_hand held`.
-async fn movements(pool: &PgPool, sku: &str) -> Vec<String> {
+async fn movements(pool: &Pool, sku: &str) -> Vec<String> {
     let shown = |movement: Movement| {
         let Movement { sequence, kind, quantity, after, .. } = movement;
         format!("{sequence} {} {quantity}: {} {}", kind.name(), after.on_hand, after.held)
@@ -19,7 +19,7 @@ async fn movements(pool: &PgPool, sku: &str) -> Vec<String> {
 }
 
 /// What a replay finds, as `sku differs sequence: detail`.
-async fn replayed(pool: &PgPool) -> Vec<String> {
+async fn replayed(pool: &Pool) -> Vec<String> {
     let page = store::replay::snapshot(pool, "", 1_000).await.unwrap();
     let shown = |found: crate::domain::Difference| {
         let sequence = found.sequence.map(|sequence| sequence.to_string()).unwrap_or_default();
@@ -29,7 +29,7 @@ async fn replayed(pool: &PgPool) -> Vec<String> {
 }
 
 /// Does what only a hand in the tables can do.
-async fn tamper(pool: &PgPool, statements: &str) {
+async fn tamper(pool: &Pool, statements: &str) {
     let statements = format!("SET LOCAL session_replication_role = replica; {statements}");
     let mut local = pool.begin().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *local).await.unwrap();
