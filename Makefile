@@ -2,8 +2,10 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
-# What `make verify` explores; this takes some minutes and little memory. Without --max-steps it may take days.
+# What `make verify` explores beside the large worlds of the tests, as far as the steps go; minutes, and a few gigabytes.
+# Without --max-steps they may take days.
 VERIFY ?= --attempts 2 --participants 2 --depth-first --max-steps 100000000
+VERIFY_SKU ?= --attempts 2 --participants 1 --units 1 --depth-first --max-steps 450000000
 # Which clusters it simulates after that; the default takes some minutes.
 SEEDS ?= --from 0 --count 1000000 --threads 2
 
@@ -35,7 +37,9 @@ chaos: build ## Kill services, their Postgres, and both, at every crash point, u
 	ASSENT_CRASH_MATRIX=full ASSENT_CRASH_REPORT=$(CURDIR)/target/crash-matrix.md $(CARGO) test --locked -p tests --test crash_matrix -- --nocapture
 
 verify: setup ## Model-check a larger world, simulate more clusters than the tests do (VERIFY="...", SEEDS="...")
+	$(CARGO) test --release --locked -p sim --test exhaustive -- --ignored
 	$(CARGO) run --release --locked -p sim -- $(VERIFY)
+	$(CARGO) run --release --locked -p sim -- $(VERIFY_SKU)
 	$(CARGO) run --release --locked -p sim -- seeds $(SEEDS)
 
 setup-fuzz: ## Install what `make fuzz` needs besides (a C++ compiler; cargo-fuzz under target/)

@@ -25,7 +25,8 @@ mod tests {
     fn a_time_is_rfc_3339_or_so_long_ago() {
         assert_eq!(parse("2026-11-24T16:32:39+01:00").unwrap().to_rfc3339(), "2026-11-24T15:32:39+00:00");
         for (text, seconds) in [("-0s", 0), ("-90s", 90), ("-10m", 600), ("-2h", 7_200), ("-3d", 259_200)] {
-            let ago = (Utc::now() - parse(text).unwrap()).num_seconds();
+            let time = parse(text).unwrap();
+            let ago = (Utc::now() - time).num_seconds();
             assert!((seconds..seconds + 60).contains(&ago), "{text} is {ago} s ago");
         }
         for text in [
