@@ -9,6 +9,7 @@ mod health;
 pub mod money;
 mod order;
 mod output;
+mod participant;
 mod replay;
 mod stock;
 mod tx;
@@ -53,6 +54,8 @@ enum Verb {
     Account(account::Account),
     #[command(subcommand)]
     Tx(tx::Tx),
+    #[command(subcommand)]
+    Participant(participant::Participant),
     Doctor(doctor::Doctor),
     Replay(replay::Replay),
     #[command(subcommand)]
@@ -106,6 +109,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             Verb::Stock(verb) => verb.run(&services, output).await,
             Verb::Account(verb) => verb.run(&services, output).await,
             Verb::Tx(verb) => verb.run(&services, output).await,
+            Verb::Participant(verb) => verb.run(&services, output).await,
             Verb::Doctor(verb) => verb.run(&services, output).await,
             Verb::Replay(verb) => verb.run(&services, output).await,
             Verb::Health(verb) => verb.run(output, services.timeout_ms).await,

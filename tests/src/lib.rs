@@ -21,6 +21,7 @@ mod shared;
 mod system;
 mod traces;
 mod until;
+mod verify;
 
 pub use aftermath::Aftermath;
 pub use answer::{Answer, error_info};
@@ -36,3 +37,4 @@ pub use server::{Server, Service};
 pub use shared::{SharedSystem, shared};
 pub use system::{SetUp, System};
 pub use until::until;
+pub use verify::{Check, Verified, restart_command, verify};
