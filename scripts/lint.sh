@@ -10,7 +10,7 @@ cargo fmt --version >/dev/null 2>&1 || { echo "lint: add it with: rustup compone
 cargo clippy --version >/dev/null 2>&1 || { echo "lint: add it with: rustup component add clippy" >&2; exit 1; }
 step cargo fmt --all --check
 step cargo fmt --manifest-path fuzz/Cargo.toml --check
-step shellcheck scripts/*.sh .ci/run
+step shellcheck scripts/*.sh .ci/run examples/*/*.sh
 step "$tools/buf" lint proto
 # Packages in two versions are no error; `target/lint-tools/bin/cargo-deny check bans` lists them.
 step "$tools/cargo-deny" --log-level error check --hide-inclusion-graph bans licenses sources

@@ -49,8 +49,9 @@ has cargo || die "no cargo here: install the Rust toolchain (rustup), version $(
 packages=() # other than Postgres
 has cc || packages+=(gcc libc6-dev)
 has pkill || packages+=(procps) # the tests stop whole clusters with it
+# The tests run a participant in Python, the linters a package of it.
+has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 if [[ ${1:-} == --lint ]]; then
-    has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
     has shellcheck || packages+=(shellcheck)
 fi
 if [[ ${1:-} == --fuzz ]]; then has c++ || packages+=(g++); fi # libFuzzer is built from source

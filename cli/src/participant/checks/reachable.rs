@@ -4,10 +4,7 @@ use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::participant::books::Books;
 use crate::participant::kit::{Kit, told};
@@ -72,25 +69,36 @@ async fn health(kit: &Kit) -> Outcome {
     }
 }
 
+/// Asks for the names of the services, in one version of reflection.
+macro_rules! service_names {
+    ($kit:expr, $version:ident) => {{
+        use $version::server_reflection_client::ServerReflectionClient;
+        use $version::server_reflection_request::MessageRequest;
+        use $version::server_reflection_response::MessageResponse;
+        let mut client = ServerReflectionClient::new($kit.channel.clone());
+        let list = $version::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let asked = async move {
+            let answers = client.server_reflection_info(Request::new(futures::stream::iter([list]))).await?;
+            answers.into_inner().message().await
+        };
+        $kit.within(asked).await.map(|answer| match answer.and_then(|answer| answer.message_response) {
+            Some(MessageResponse::ListServicesResponse(list)) => list.service.into_iter().map(|it| it.name).collect(),
+            _ => Vec::new(),
+        })
+    }};
+}
+
 async fn reflection(kit: &Kit) -> Outcome {
-    let mut client = ServerReflectionClient::new(kit.channel.clone());
-    let list = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
+    let names: Result<Vec<String>, tonic::Status> = match service_names!(kit, v1) {
+        Err(status) if status.code() == Code::Unimplemented => service_names!(kit, v1alpha),
+        answer => answer,
     };
-    let asked = async move {
-        let answers = client.server_reflection_info(Request::new(futures::stream::iter([list]))).await?;
-        answers.into_inner().message().await
-    };
-    match kit.within(asked).await.map(|answer| answer.and_then(|answer| answer.message_response)) {
-        Ok(Some(MessageResponse::ListServicesResponse(list))) => {
-            let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-            match names.iter().any(|name| name == SERVICE) {
-                true => Ok(()),
-                false => Err(kit.broken(SERVICE, names.join(", "))),
-            }
-        }
-        Ok(answer) => Err(kit.broken("a list of services", format!("{answer:?}"))),
+    match names {
+        Ok(names) if names.iter().any(|name| name == SERVICE) => Ok(()),
+        Ok(names) => Err(kit.broken(SERVICE, names.join(", "))),
         Err(status) => Err(Stop::skip(format!("no reflection: {}", told(&status)))),
     }
 }
