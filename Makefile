@@ -15,7 +15,7 @@ SEEDS ?= --from 0 --count 1000000 --threads 2
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: ## Install what is missing here (Debian packages: a C compiler, Postgres)
+setup: ## Install what is missing here (Debian packages: a C compiler, Postgres, Python for one test)
 	@scripts/setup.sh
 
 build: setup ## Build everything
@@ -27,7 +27,7 @@ demo: build ## See orders stay whole while a service is killed: starts, replays,
 test: build ## Run all tests, on real processes and real Postgres
 	$(CARGO) test --workspace --locked
 
-setup-lint: ## Install what `make lint` needs besides (shellcheck, Python's venv; buf and cargo-deny under target/)
+setup-lint: ## Install what `make lint` needs besides (shellcheck; buf and cargo-deny under target/)
 	@scripts/setup.sh --lint
 
 lint: setup-lint ## Check format, clippy, protos, licences, dependencies and scripts

@@ -289,5 +289,6 @@ pub fn state(row: Option<&wire::Branch>) -> Option<BranchState> {
 
 /// A status in one line.
 pub fn told(status: &Status) -> String {
-    format!("{:?}: {}", status.code(), status.message())
+    let message: Vec<&str> = status.message().split_whitespace().collect();
+    format!("{:?}: {}", status.code(), message.join(" "))
 }

@@ -1,7 +1,7 @@
 //! What is told of the checks: a line for each, and the details of what broke.
 use serde::Serialize;
 
-use super::run::{Check, Outcome};
+use super::run::{Check, FIRST, Outcome};
 use super::stop::Stop;
 use crate::output::coloured;
 
@@ -129,7 +129,9 @@ impl Report {
     pub fn summary(&self) -> String {
         let details: String = self.checks.iter().filter_map(CheckView::details).collect();
         let Report { holds, broken, skipped, .. } = self;
-        let counts = format!("{} checks: {holds} hold, {broken} broken, {skipped} skipped", self.checks.len());
+        let first = matches!(self.checks.as_slice(), [only] if !self.conforms && only.id == FIRST);
+        let rest = if first { "; without this one nothing else can be checked" } else { "" };
+        let counts = format!("{} checks: {holds} hold, {broken} broken, {skipped} skipped{rest}", self.checks.len());
         format!("{details}\n\n{}", coloured(&counts, if self.conforms { "32" } else { "1;31" }))
     }
 }

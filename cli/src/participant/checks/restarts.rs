@@ -160,18 +160,22 @@ async fn lazy_commit(kit: &Kit) -> Outcome {
 async fn under_load(kit: &Kit) -> Outcome {
     let over = AtomicBool::new(false);
     let client = async || {
-        let mut voted: Vec<(Probe, Vote)> = Vec::new();
+        let mut asked: Vec<(Probe, BranchState, Option<Vote>)> = Vec::new();
         while !over.load(Ordering::Relaxed) {
-            for message in [Prepare, Fence] {
+            for (message, row) in [(Prepare, BranchState::Prepared), (Fence, BranchState::Aborted)] {
                 let probe = kit.probe();
-                match kit.answers(message, std::slice::from_ref(&probe)).await.as_deref() {
-                    Ok([(Answer::Vote(vote @ (Vote::Yes | Vote::No)), _)]) => voted.push((probe, *vote)),
+                let vote = match kit.answers(message, std::slice::from_ref(&probe)).await.as_deref() {
+                    Ok([(Answer::Vote(vote @ (Vote::Yes | Vote::No)), _)]) => Some(*vote),
                     // It is being ended, or starts.
-                    _ => tokio::time::sleep(PAUSE).await,
+                    _ => None,
+                };
+                if vote.is_none() {
+                    tokio::time::sleep(PAUSE).await;
                 }
+                asked.push((probe, row, vote));
             }
         }
-        voted
+        asked
     };
     let clients = join_all((0..CLIENTS).map(|_| client()));
     let restarted = async {
@@ -180,11 +184,18 @@ async fn under_load(kit: &Kit) -> Outcome {
         over.store(true, Ordering::Relaxed);
         restarted
     };
-    let (voted, restarted) = tokio::join!(clients, restarted);
+    let (asked, restarted) = tokio::join!(clients, restarted);
     restarted?;
-    for (mut probe, vote) in voted.into_iter().flatten() {
-        let row = if vote == Vote::Yes { BranchState::Prepared } else { BranchState::Aborted };
-        kit.now_stands(&mut probe, Some(row));
+    for (mut probe, row, vote) in asked.into_iter().flatten() {
+        match vote {
+            Some(Vote::Yes) => kit.now_stands(&mut probe, Some(BranchState::Prepared)),
+            Some(_) => kit.now_stands(&mut probe, Some(BranchState::Aborted)),
+            // Nobody knows: it was carried out, or not.
+            None => {
+                let found = state(kit.row(probe.id).await?.as_ref());
+                kit.now_stands(&mut probe, found.filter(|found| *found == row));
+            }
+        }
         kit.stands(&probe).await?;
     }
     Ok(())
