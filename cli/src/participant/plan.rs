@@ -170,6 +170,7 @@ fn of_own(own: Own, address: &str, sku: String, account: String, currency: &str)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Exit;
 
     #[test]
     fn a_branch_is_given_in_hex_or_not_at_all() {
@@ -177,7 +178,7 @@ mod tests {
         assert_eq!(read("0aFF").unwrap(), Some(vec![10, 255]));
         assert_eq!(read("").unwrap(), Some(Vec::new()));
         for bad in ["0", "0g", "+1", "üü", "0a f"] {
-            assert!(read(bad).is_err(), "{bad}");
+            assert_eq!(read(bad).unwrap_err().exit, Exit::Usage, "{bad}");
         }
     }
 }

@@ -86,7 +86,7 @@ async fn balanced(kit: &Kit, check: &Check, ledger: &mut Ledger) -> Outcome {
     let (prepared, committed) = kit.counts();
     kit.tidy().await;
     if let (Ok(()), Some(before), Some(unit)) = (&outcome, before, ledger.unit) {
-        let expected = Figures { taken: before.taken + committed * unit, ..before };
+        let expected = Figures { taken: before.taken.saturating_add(committed.saturating_mul(unit)), ..before };
         if prepared > 0 {
             outcome = compare(kit, expected, "after ABORT of what was still prepared").await;
         }
@@ -98,14 +98,17 @@ async fn balanced(kit: &Kit, check: &Check, ledger: &mut Ledger) -> Outcome {
 async fn weigh(kit: &Kit, before: Figures, unit: &mut Option<i64>) -> Outcome {
     let (prepared, committed) = kit.counts();
     if unit.is_none() && prepared == 1 && committed == 0 {
-        let held = kit.figures().await?.map_or(0, |now| now.held - before.held);
+        let held = kit.figures().await?.map_or(0, |now| now.held.saturating_sub(before.held));
         if held <= 0 {
             return Err(kit.broken("a prepared branch holds something", format!("what is held changed by {held}")));
         }
         *unit = Some(held);
     }
     let Some(unit) = *unit else { return Ok(()) };
-    let expected = Figures { held: before.held + prepared * unit, taken: before.taken + committed * unit };
+    let expected = Figures {
+        held: before.held.saturating_add(prepared.saturating_mul(unit)),
+        taken: before.taken.saturating_add(committed.saturating_mul(unit)),
+    };
     compare(kit, expected, &format!("for {prepared} branches prepared and {committed} committed by this check")).await
 }
 

@@ -48,6 +48,9 @@ async fn conforms(system: &System, service: Service, skipped: &[&str]) {
 async fn assents_own_services_conform_also_when_they_are_killed() {
     let system = system().await;
     let client = tests::Client::new(&system, system.server(Service::Inventory));
+    let unprepared = verify(&system.server(Service::Inventory).address(), &["--as", "inventory"]).await;
+    assert_eq!((unprepared.exit, unprepared.ids("broken")), (1, vec!["1.1"]));
+    assert!(unprepared.said.contains("assent stock set conformance 1000"), "{}", unprepared.said);
     client.set_stock("conformance", 1_000).await;
     client.open_account("conformance", 1_000).await;
     conforms(&system, Service::Inventory, &[]).await;

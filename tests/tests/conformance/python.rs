@@ -1,4 +1,5 @@
 //! The participant in Python (examples/python-participant) conforms, and after each kill -9.
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -52,9 +53,14 @@ impl Drop for Example {
     }
 }
 
+/// Says so loudly: what a test prints is kept from the reader when it passes, what it writes to stderr is not.
+fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "\nSKIPPED: the participant in Python: {}", why.trim());
+}
+
 fn succeeded(what: &str, output: &Output) -> bool {
     if !output.status.success() {
-        println!("SKIPPED: {what} failed: {}", String::from_utf8_lossy(&output.stderr));
+        skipped(&format!("{what} failed: {}", String::from_utf8_lossy(&output.stderr)));
     }
     output.status.success()
 }
@@ -64,11 +70,11 @@ fn set_up() -> bool {
     match Command::new("python3").args(["-c", "import ensurepip, venv"]).output() {
         Ok(output) if succeeded("import venv (`make setup` installs it)", &output) => {
             let made = Command::new(script()).arg("setup").output().expect("bash runs");
-            succeeded("the participant in Python can't be set up: run.sh setup", &made)
+            succeeded("run.sh setup", &made)
         }
         Ok(_) => false,
         Err(error) => {
-            println!("SKIPPED: no python3 here: {error}");
+            skipped(&format!("no python3 here: {error}"));
             false
         }
     }

@@ -84,6 +84,7 @@ pub const PLANTS: &[(Fault, &str)] = &[
     (Fault::GivesUpAtDeadline, "2.5"),
     (Fault::AbortDeletes, "2.6"),
     (Fault::FenceOnlyLooks, "3.1"),
+    (Fault::FenceOnlyLooks, "3.2"),
     (Fault::FenceOnlyLooks, "3.3"),
     (Fault::PreparesOverFence, "3.3"),
     (Fault::FenceAborts, "3.4"),
