@@ -228,6 +228,9 @@ async fn nothing_is_inserted_below_the_watermark_and_what_stands_is_still_answer
     world.prepare(ended).await;
     world.commit(ended).await;
     assert_eq!(world.say(Entry::End(ended)).await, Reply::Ended(End::Later));
+    // The row's own deadline counts, whatever a message says it is.
+    let misnamed = TransactionRef { deadline_unix_ms: 0, ..ended };
+    assert_eq!(world.say(Entry::End(misnamed)).await, Reply::Ended(End::Later));
     assert_eq!(world.say(Entry::End(held)).await, Reply::Ended(End::Alarm));
 
     let watermark = world.log.advance_watermark(now_unix_ms() + 120_000).await.unwrap();

@@ -395,7 +395,8 @@ impl<R: Resource> Batch<'_, R> {
         let (watermark, mut standing) = write::standing(self.connection, references).await?;
         let look = |reference: &TransactionRef| {
             let row = standing.remove(&reference.transaction_id);
-            (*reference, row, reference.deadline_unix_ms <= watermark)
+            let deadline_unix_ms = row.as_ref().map_or(reference.deadline_unix_ms, |row| row.deadline_unix_ms);
+            (*reference, row, deadline_unix_ms <= watermark)
         };
         Ok(references.iter().map(look).collect())
     }

@@ -121,6 +121,8 @@ pub async fn end(
 pub struct Standing {
     /// Where it stands.
     pub state: BranchState,
+    /// Its deadline, which a message about it may name wrongly.
+    pub deadline_unix_ms: i64,
     /// Why it was aborted.
     pub refusal: Option<Refusal>,
 }
@@ -134,17 +136,17 @@ pub async fn standing(
     references: &[TransactionRef],
 ) -> Result<(i64, HashMap<Uuid, Standing>), sqlx::Error> {
     let watermark = watermark(connection).await?;
-    let rows: Vec<(Uuid, i16, Option<String>)> = sqlx::query_as(
-        "SELECT transaction_id, state, refusal::text FROM branch_log WHERE transaction_id = ANY($1::uuid[])
+    let rows: Vec<(Uuid, i16, i64, Option<String>)> = sqlx::query_as(
+        "SELECT transaction_id, state, deadline_unix_ms, refusal::text FROM branch_log WHERE transaction_id = ANY($1::uuid[])
          ORDER BY transaction_id FOR NO KEY UPDATE",
     )
     .bind(ids(references))
     .fetch_all(connection)
     .await?;
     let mut standing = HashMap::with_capacity(rows.len());
-    for (transaction_id, state, refusal) in rows {
+    for (transaction_id, state, deadline_unix_ms, refusal) in rows {
         let refusal = refusal.as_deref().map(Refusal::from_json);
-        standing.insert(transaction_id, Standing { state: state_of(state)?, refusal });
+        standing.insert(transaction_id, Standing { state: state_of(state)?, deadline_unix_ms, refusal });
     }
     Ok((watermark, standing))
 }
