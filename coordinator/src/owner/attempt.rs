@@ -137,7 +137,7 @@ impl Drive {
     async fn run(mut self: Box<Self>) {
         let mut events = VecDeque::from([Event::Start]);
         let mut timed_out = false;
-        // One timer for the whole attempt: setting it anew for each event costs more than all else here.
+        // One timer for the whole attempt, not one for each event that it waits for.
         let mut deadline = pin!(tokio::time::sleep_until(self.deadline));
         loop {
             while let Some(event) = events.pop_front() {
