@@ -1,9 +1,10 @@
-//! Inserts that expect to meet nothing, and what becomes of them when they do.
+//! Batches that expect the usual: inserts that meet no row, decisions that meet a PREPARED one.
 //!
 //! ON CONFLICT DO NOTHING looks for each row before it inserts it and confirms it afterwards, which makes an insert half
-//! as dear again. Hardly any insert of a writer meets a row: that takes a message or a request that comes twice. So a
-//! batch goes without it first. One that fails for a duplicate is run again with it, and so are the next ones for a while,
-//! because repeats come in swarms.
+//! as dear again; and a statement that has to say which rows it has changed sends each of them back. Hardly any batch needs
+//! either: it takes a message or a request that comes twice, or too late. So a batch goes without first, and only counts.
+//! One that fails for a duplicate, or has changed fewer rows than it should have, is run again with care, and so are the
+//! next ones for a while, because repeats come in swarms.
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::postgres::conflict;
@@ -26,12 +27,28 @@ impl Duplicates {
 
     /// Takes the result of a batch that did or did not expect them: one that failed because it did not is to be run again.
     pub fn learn<T>(&self, expected: bool, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
+        let is_unexpected = match &result {
+            Err(sqlx::Error::Database(error)) => error.is_unique_violation(),
+            Err(sqlx::Error::Protocol(message)) => message == UNUSUAL,
+            _ => false,
+        };
         match result {
-            Err(sqlx::Error::Database(error)) if !expected && error.is_unique_violation() => {
+            Err(_) if !expected && is_unexpected => {
                 self.careful_batches.store(CAREFUL_BATCHES, Ordering::Relaxed);
                 Err(conflict())
             }
             result => result,
         }
+    }
+}
+
+const UNUSUAL: &str = "a batch met what it did not expect";
+
+/// Checks that a statement has changed as many rows as it was given. If not, the batch asks with this error to be run again
+/// with care; see [`Duplicates::learn`].
+pub fn all(changed: u64, given: usize) -> Result<(), sqlx::Error> {
+    match u64::try_from(given) == Ok(changed) {
+        true => Ok(()),
+        false => Err(sqlx::Error::Protocol(UNUSUAL.to_owned())),
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -52,6 +52,8 @@ pub trait Work: Send + Sync + 'static {
         connection: &mut PgConnection,
         entries: &[Self::Entry],
     ) -> impl Future<Output = Result<Vec<Self::Reply>, sqlx::Error>> + Send;
+    /// COMMIT of the batch that was run last has returned.
+    fn committed(&self) {}
     /// The answer when nothing can be known: the database can't be reached, or this entry alone fails.
     fn doubt(&self, entry: &Self::Entry, cause: &str) -> Self::Reply;
 }
@@ -91,7 +93,42 @@ impl Default for Options {
 
 struct Item<W: Work> {
     entry: W::Entry,
-    reply: oneshot::Sender<W::Reply>,
+    reply: ReplyTo<W::Reply>,
+}
+
+/// Who waits for an entry's reply. It may have gone away; its entry is done all the same.
+enum ReplyTo<R> {
+    One(oneshot::Sender<R>),
+    /// A call with several entries, and the entry's place in it.
+    Of(Arc<Mutex<Call<R>>>, usize),
+}
+
+/// A call with several entries. Its caller is woken once, by the last reply.
+struct Call<R> {
+    replies: Vec<Option<R>>,
+    missing: usize,
+    done: Option<oneshot::Sender<Vec<Option<R>>>>,
+}
+
+impl<R> ReplyTo<R> {
+    fn send(self, reply: R) {
+        match self {
+            ReplyTo::One(one) => {
+                let _ = one.send(reply);
+            }
+            ReplyTo::Of(call, place) => {
+                let call = &mut *call.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(slot) = call.replies.get_mut(place) {
+                    *slot = Some(reply);
+                }
+                call.missing -= 1;
+                if call.missing == 0 {
+                    let replies = std::mem::take(&mut call.replies);
+                    let _ = call.done.take().map(|done| done.send(replies));
+                }
+            }
+        }
+    }
 }
 
 /// A handle on the writer task; clones share the task, which ends when the last one is dropped.
@@ -123,25 +160,24 @@ impl<W: Work> GroupCommit<W> {
     /// Has one entry carried out. Dropping the future doesn't cancel it once it is queued.
     pub async fn submit(&self, entry: W::Entry) -> Result<W::Reply, Stopped> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(vec![Item { entry, reply }]).await.map_err(|_| Stopped)?;
+        self.queue.send(vec![Item { entry, reply: ReplyTo::One(reply) }]).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Has several entries carried out, in one batch if they fit; replies in their order.
     pub async fn submit_all(&self, entries: Vec<W::Entry>) -> Result<Vec<W::Reply>, Stopped> {
-        let mut answers = Vec::with_capacity(entries.len());
-        let mut items = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let (reply, answer) = oneshot::channel();
-            items.push(Item { entry, reply });
-            answers.push(answer);
+        if entries.is_empty() {
+            return Ok(Vec::new());
         }
+        let (done, answer) = oneshot::channel();
+        let replies = entries.iter().map(|_| None).collect();
+        let call = Arc::new(Mutex::new(Call { replies, missing: entries.len(), done: Some(done) }));
+        let item = |(place, entry)| Item { entry, reply: ReplyTo::Of(call.clone(), place) };
+        let items = entries.into_iter().enumerate().map(item).collect();
+        // Only the entries hold the call now: should the writer go with them, nobody waits for ever.
+        drop(call);
         self.queue.send(items).await.map_err(|_| Stopped)?;
-        let mut replies = Vec::with_capacity(answers.len());
-        for answer in answers {
-            replies.push(answer.await.map_err(|_| Stopped)?);
-        }
-        Ok(replies)
+        answer.await.ok().and_then(|replies| replies.into_iter().collect()).ok_or(Stopped)
     }
 }
 
@@ -221,8 +257,7 @@ impl<W: Work> Writer<W> {
             match self.run_until_known(&entries).await {
                 Ok(answers) => {
                     for (reply, answer) in replies.into_iter().zip(answers) {
-                        // The caller may have gone away; its entry is done all the same.
-                        let _ = reply.send(answer);
+                        reply.send(answer);
                     }
                     crash_point::pass("batch.after_reply");
                 }
@@ -237,7 +272,7 @@ impl<W: Work> Writer<W> {
                 }
                 Err(Run::Refused(cause) | Run::Again(cause)) => {
                     for (entry, reply) in entries.iter().zip(replies) {
-                        let _ = reply.send(self.work.doubt(entry, &cause));
+                        reply.send(self.work.doubt(entry, &cause));
                     }
                 }
             }
@@ -309,6 +344,7 @@ impl<W: Work> Writer<W> {
         assert_eq!(replies.len(), entries.len(), "one reply for each entry");
         crash_point::pass("batch.before_commit");
         connection.execute("COMMIT").await?;
+        self.work.committed();
         crash_point::pass("batch.after_commit");
         Ok(replies)
     }

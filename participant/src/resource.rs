@@ -1,5 +1,6 @@
 //! What a service implements to be a participant.
 use std::future::Future;
+use std::sync::Arc;
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -8,12 +9,18 @@ use crate::Refusal;
 use crate::audit::Check;
 
 /// A branch with the transaction that it is part of.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct PreparedBranch<B> {
     /// The transaction; unique within a batch.
     pub transaction_id: Uuid,
     /// The branch, as [`Resource::decode`] read it.
-    pub branch: B,
+    pub branch: Arc<B>,
+}
+
+impl<B> Clone for PreparedBranch<B> {
+    fn clone(&self) -> Self {
+        PreparedBranch { transaction_id: self.transaction_id, branch: self.branch.clone() }
+    }
 }
 
 /// A branch that can't be read or is not valid: the caller's fault, so it is answered with INVALID_ARGUMENT, leaves no
@@ -35,7 +42,7 @@ pub struct InvalidBranch {
 /// one bad branch can't fail its neighbours; what remains bad alone is answered as doubt.
 pub trait Resource: Send + Sync + 'static {
     /// A branch, decoded and valid in itself.
-    type Branch: Send + Sync + Clone + 'static;
+    type Branch: Send + Sync + 'static;
 
     /// The participant's name in transactions, such as `inventory`.
     fn name(&self) -> &'static str;

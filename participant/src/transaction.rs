@@ -1,4 +1,6 @@
 //! What names a transaction in every message about it.
+use std::fmt::Display;
+
 use proto::assent::transaction::v1 as wire;
 use tonic::Status;
 use uuid::Uuid;
@@ -21,9 +23,9 @@ pub struct TransactionRef {
 
 impl TransactionRef {
     /// Reads and checks what names a transaction at `field` of a request.
-    pub fn read(field: &str, reference: Option<wire::TransactionRef>) -> Result<Self, Status> {
-        let reference = reference.ok_or_else(|| status::invalid(field, "is missing"))?;
-        let transaction_id = read_id(&format!("{field}.transaction_id"), &reference.transaction_id)?;
+    pub fn read(field: impl Display, reference: Option<wire::TransactionRef>) -> Result<Self, Status> {
+        let reference = reference.ok_or_else(|| status::invalid(field.to_string(), "is missing"))?;
+        let transaction_id = read_id(format_args!("{field}.transaction_id"), &reference.transaction_id)?;
         let deadline_unix_ms = reference.deadline_unix_ms;
         if deadline_unix_ms <= 0 || deadline_unix_ms > now_unix_ms().saturating_add(MAX_AHEAD_MS) {
             return Err(status::invalid(
@@ -36,8 +38,8 @@ impl TransactionRef {
 }
 
 /// Reads a transaction's id at `field` of a request.
-pub fn read_id(field: &str, text: &str) -> Result<Uuid, Status> {
-    Uuid::try_parse(text).map_err(|_| status::invalid(field, format!("must be a UUID, not {text:?}")))
+pub fn read_id(field: impl Display, text: &str) -> Result<Uuid, Status> {
+    Uuid::try_parse(text).map_err(|_| status::invalid(field.to_string(), format!("must be a UUID, not {text:?}")))
 }
 
 impl From<TransactionRef> for wire::TransactionRef {

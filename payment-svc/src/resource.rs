@@ -26,7 +26,7 @@ impl Resource for Payments {
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Authorisation>],
     ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
-        store::holds::authorise(connection, &branches.iter().map(|branch| &branch.branch).collect::<Vec<_>>()).await
+        store::holds::authorise(connection, &branches.iter().map(|branch| &*branch.branch).collect::<Vec<_>>()).await
     }
 
     async fn commit(
@@ -42,7 +42,7 @@ impl Resource for Payments {
         connection: &mut PgConnection,
         branches: &[(PreparedBranch<Authorisation>, Refusal)],
     ) -> Result<(), sqlx::Error> {
-        store::holds::void(connection, branches.iter().map(|(branch, _)| &branch.branch)).await
+        store::holds::void(connection, branches.iter().map(|(branch, _)| &*branch.branch)).await
     }
 
     async fn audit(

@@ -286,7 +286,7 @@ fn branches_are_checked_as_they_are_read() {
     let decode = |account: &str, amount| {
         Payments.decode(&api::PaymentBranch { account: account.to_owned(), amount }.encode_to_vec())
     };
-    assert_eq!(decode("ann", gbp(0)).unwrap(), pay("ann", "GBP", 0).branch);
+    assert_eq!(decode("ann", gbp(0)).unwrap(), *pay("ann", "GBP", 0).branch);
     let field = |account, amount| decode(account, amount).unwrap_err().field;
     assert_eq!(field("assent:revenue:GBP", gbp(1)), "branch.account");
     assert_eq!(field("", gbp(1)), "branch.account");

@@ -49,7 +49,7 @@ fn violation(difference: Difference) -> Violation {
 
 /// SKUs of which more or less is held than the prepared transactions hold.
 fn orphans(touched: &[(String, i64, i64)], prepared: &[PreparedBranch<Holds>]) -> Vec<Violation> {
-    let mut expected = sums(prepared.iter().map(|branch| &branch.branch));
+    let mut expected = sums(prepared.iter().map(|branch| &*branch.branch));
     let mut differing: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for (sku, _, held) in touched {
         let by_transactions = expected.remove(sku.as_str()).unwrap_or_default();

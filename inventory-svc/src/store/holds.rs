@@ -28,7 +28,7 @@ pub async fn take(
     let mut available: BTreeMap<&str, i64> = covered.map(|(sku, change)| (*sku, change.held)).collect();
     available.extend(locked.iter().map(|(sku, available)| (sku.as_str(), *available)));
 
-    let votes = decide(&branches.iter().map(|branch| &branch.branch).collect::<Vec<_>>(), available);
+    let votes = decide(&branches.iter().map(|branch| &*branch.branch).collect::<Vec<_>>(), available);
     let granted = branches.iter().zip(&votes).filter(|(_, vote)| vote.is_ok()).map(|(branch, _)| (branch, None));
     let granted = Batch::new(Kind::Held, granted);
     let mut corrections = granted.changes.clone();

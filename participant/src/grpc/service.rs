@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::wire;
 use crate::group_commit::GroupCommit;
-use crate::log::{Entry, Log, LogWork, Reply};
+use crate::log::{Entry, Log, LogWork, Origin, Reply};
 use crate::transaction::{TransactionRef, read_id};
-use crate::{Resource, crash_point, paging, status};
+use crate::{Resource, crash_point, names, paging, status};
 
 const DEFAULT_PAGE: i32 = 100;
 const LARGEST_PAGE: i32 = 5_000;
@@ -32,22 +32,29 @@ impl<R: Resource> Participant<R> {
         self.writer.submit_all(entries).await.map_err(wire::stopped)
     }
 
-    /// Reads one branch of a PREPARE.
-    fn prepare_entry(&self, place: usize, asked: api::PrepareBranch) -> Result<Entry<R::Branch>, Status> {
-        let field = format!("branches[{place}]");
-        let transaction = TransactionRef::read(&format!("{field}.transaction"), asked.transaction)?;
-        wire::check_names(&field, self.resource.name(), &asked.participants, &asked.owner_id)?;
-        let branch = self
-            .resource
-            .decode(&asked.branch)
-            .map_err(|invalid| status::invalid(format!("branches[{place}].{}", invalid.field), invalid.description))?;
-        Ok(Entry::Prepare {
-            transaction,
-            participants: asked.participants,
-            owner_id: asked.owner_id,
-            bytes: asked.branch,
-            branch,
-        })
+    /// Reads the branches of a PREPARE. Neighbours mostly come from one coordinator and have the same participants.
+    fn prepare_entries(&self, branches: Vec<api::PrepareBranch>) -> Result<Vec<Entry<R::Branch>>, Status> {
+        let mut entries = Vec::with_capacity(branches.len());
+        let mut last: Option<(Vec<String>, Arc<Origin>)> = None;
+        for (place, asked) in branches.into_iter().enumerate() {
+            let field = format_args!("branches[{place}]");
+            let api::PrepareBranch { transaction, participants, owner_id, branch: bytes } = asked;
+            let transaction = TransactionRef::read(format_args!("{field}.transaction"), transaction)?;
+            let origin = match &last {
+                Some((names, origin)) if *names == participants && origin.owner_id == owner_id => origin.clone(),
+                _ => {
+                    wire::check_names(field, self.resource.name(), &participants, &owner_id)?;
+                    let origin = Arc::new(Origin { participants: names::join(&participants), owner_id });
+                    last = Some((participants, origin.clone()));
+                    origin
+                }
+            };
+            let branch = self.resource.decode(&bytes).map_err(|invalid| {
+                status::invalid(format!("branches[{place}].{}", invalid.field), invalid.description)
+            })?;
+            entries.push(Entry::Prepare { transaction, origin, bytes, branch: Arc::new(branch) });
+        }
+        Ok(entries)
     }
 }
 
@@ -61,8 +68,7 @@ impl<R: Resource> ParticipantService for Participant<R> {
         crash_point::pass("prepare.received");
         let branches = request.into_inner().branches;
         wire::check_count("branches", branches.len())?;
-        let entries = branches.into_iter().enumerate().map(|(place, asked)| self.prepare_entry(place, asked));
-        let replies = self.write(entries.collect::<Result<Vec<_>, _>>()?).await?;
+        let replies = self.write(self.prepare_entries(branches)?).await?;
         let result = |reply| {
             let (vote, refusal) = wire::vote(reply);
             api::PrepareResult { vote: vote.into(), refusal }
@@ -87,7 +93,7 @@ impl<R: Resource> ParticipantService for Participant<R> {
         let branches = request.into_inner().branches;
         wire::check_count("branches", branches.len())?;
         let read = |(place, asked): (usize, api::AbortBranch)| {
-            let reference = TransactionRef::read(&format!("branches[{place}].transaction"), asked.transaction)?;
+            let reference = TransactionRef::read(format_args!("branches[{place}].transaction"), asked.transaction)?;
             Ok(Entry::Abort(reference, wire::refusal(asked.refusal)))
         };
         let entries = branches.into_iter().enumerate().map(read).collect::<Result<Vec<_>, Status>>()?;

@@ -1,5 +1,6 @@
 //! Conversions between the wire's types and the log's; what is not valid is refused here.
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
@@ -29,12 +30,12 @@ pub fn check_count(field: &str, count: usize) -> Result<(), Status> {
 /// The transactions of a request.
 pub fn references(transactions: Vec<api::TransactionRef>) -> Result<Vec<TransactionRef>, Status> {
     check_count("transactions", transactions.len())?;
-    let read = |(place, each)| TransactionRef::read(&format!("transactions[{place}]"), Some(each));
+    let read = |(place, each)| TransactionRef::read(format_args!("transactions[{place}]"), Some(each));
     transactions.into_iter().enumerate().map(read).collect()
 }
 
 /// Checks the names that a branch carries: this participant must be among them.
-pub fn check_names(field: &str, own: &str, participants: &[String], owner_id: &str) -> Result<(), Status> {
+pub fn check_names(field: impl Display, own: &str, participants: &[String], owner_id: &str) -> Result<(), Status> {
     names::check(participants).map_err(|wrong| status::invalid(format!("{field}.participants"), wrong))?;
     if !participants.iter().any(|name| name == own) {
         return Err(status::invalid(

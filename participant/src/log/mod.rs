@@ -6,6 +6,7 @@ mod collect;
 mod read;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod work;
 mod write;
 
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{Pool, Refusal, TransactionRef};
 
-pub use work::{Entry, LogWork, Reply};
+pub use work::{Entry, LogWork, Origin, Reply};
 
 /// A log row.
 #[derive(Debug, Clone)]

@@ -97,7 +97,7 @@ pub(super) fn decode_all<R: Resource>(
     rows: Vec<(Uuid, Vec<u8>)>,
 ) -> Result<Vec<PreparedBranch<R::Branch>>, sqlx::Error> {
     let decode = |(transaction_id, bytes): (Uuid, Vec<u8>)| match resource.decode(&bytes) {
-        Ok(branch) => Ok(PreparedBranch { transaction_id, branch }),
+        Ok(branch) => Ok(PreparedBranch { transaction_id, branch: branch.into() }),
         Err(error) => {
             tracing::error!(%transaction_id, %error, "a branch in the log can't be read");
             Err(sqlx::Error::Decode(error.into()))

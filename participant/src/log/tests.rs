@@ -8,7 +8,7 @@ use protocol::branch::{BranchState, End, Settle};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Entry, Log, LogWork, Reply};
+use super::{Entry, Log, LogWork, Origin, Reply};
 use crate::audit::Check;
 use crate::clock::now_unix_ms;
 use crate::group_commit::{GroupCommit, Options};
@@ -37,11 +37,11 @@ impl Resource for Seats {
     ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
         let mut votes = Vec::new();
         for branch in branches {
-            if branch.branch == "poison" {
+            if *branch.branch == "poison" {
                 return Err(sqlx::Error::RowNotFound);
             }
             let taken = sqlx::query("UPDATE room SET free = free - 1 WHERE name = $1 AND free > 0")
-                .bind(&branch.branch)
+                .bind(&*branch.branch)
                 .execute(&mut *connection)
                 .await?;
             let full = || Refusal::new("FULL", "no seat is left");
@@ -57,7 +57,7 @@ impl Resource for Seats {
     ) -> Result<(), sqlx::Error> {
         for branch in branches {
             sqlx::query("UPDATE room SET sold = sold + 1 WHERE name = $1")
-                .bind(&branch.branch)
+                .bind(&*branch.branch)
                 .execute(&mut *connection)
                 .await?;
         }
@@ -71,7 +71,7 @@ impl Resource for Seats {
     ) -> Result<(), sqlx::Error> {
         for (branch, _) in branches {
             sqlx::query("UPDATE room SET free = free + 1 WHERE name = $1")
-                .bind(&branch.branch)
+                .bind(&*branch.branch)
                 .execute(&mut *connection)
                 .await?;
         }
@@ -148,10 +148,9 @@ fn transaction() -> TransactionRef {
 fn prepare(transaction: TransactionRef, room: &str) -> Entry<String> {
     Entry::Prepare {
         transaction,
-        participants: vec!["seats".to_owned(), "meals".to_owned()],
-        owner_id: "owner".to_owned(),
+        origin: Arc::new(Origin { participants: "seats,meals".to_owned(), owner_id: "owner".to_owned() }),
         bytes: room.as_bytes().to_vec(),
-        branch: room.to_owned(),
+        branch: Arc::new(room.to_owned()),
     }
 }
 
@@ -351,12 +350,29 @@ async fn a_writer_whose_connection_is_cut_answers_what_stands() {
 }
 
 #[tokio::test]
+async fn a_decision_that_another_process_was_told_is_seen_by_the_one_that_prepared() {
+    let world = World::with_seats(5).await;
+    let other = World::writer(&world.postgres);
+    let (aborted, sold, kept) = (transaction(), transaction(), transaction());
+    let prepares = [aborted, sold, kept].map(|it| prepare(it, "hall")).into();
+    world.writer.submit_all(prepares).await.unwrap();
+    let refusal = Refusal::new("TIMEOUT", "too late");
+    assert_eq!(other.submit(Entry::Abort(aborted, refusal)).await.unwrap(), Reply::Settled(Settle::Release));
+    let commit = |transaction| Entry::Commit { transaction, durable: true };
+    assert_eq!(other.submit(commit(sold)).await.unwrap(), Reply::Settled(Settle::Apply));
+    let replies = world.writer.submit_all([aborted, sold, kept].map(commit).into()).await.unwrap();
+    assert_eq!(replies, [Settle::Alarm, Settle::Already, Settle::Apply].map(Reply::Settled));
+    assert_eq!(world.seats().await, (3, 2), "each was applied once");
+}
+
+#[tokio::test]
 async fn an_insert_and_the_advance_of_the_watermark_never_miss_each_other() {
     let world = World::with_seats(5).await;
     let pending = transaction();
     let mut insert = world.pool.begin().await.unwrap();
-    let row = super::write::NewRow { branch: Some(b"hall".to_vec()), ..Default::default() };
-    let inserted = super::write::insert(&mut insert, BranchState::Prepared, &[(pending, &row)], false).await.unwrap();
+    let branch = Some(b"hall".as_slice());
+    let row = super::write::NewRow { transaction: pending, participants: "", owner_id: "", branch, refusal: None };
+    let inserted = super::write::insert(&mut insert, BranchState::Prepared, &mut [row]).await.unwrap();
     assert_eq!(inserted.len(), 1);
     let log = world.log.clone();
     let advancing = tokio::spawn(async move { log.advance_watermark(now_unix_ms() + 120_000).await.unwrap() });

@@ -3,7 +3,8 @@
 //! A batch has at most one message about a transaction, so its kinds run one after the other (prepares, fences, commits,
 //! aborts, ends), each with set-based statements. Most messages meet what is usual (no row for a PREPARE, a PREPARED one
 //! for a decision), and one guarded statement does it; only for the others the rows that stand are read and the rule is
-//! asked. Where a guarded statement has acted, the rule it stands for is asserted.
+//! asked. Where a guarded statement has acted, the rule it stands for is asserted. A batch that expects the usual of all
+//! its messages ([`crate::duplicates`]) does not even ask which rows it was.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -13,11 +14,21 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::read::decode_all;
+use super::waiting::Waiting;
 use super::write::{self, NewRow, Standing};
 use crate::duplicates::Duplicates;
 use crate::group_commit::{Urgency, Work};
 use crate::postgres::conflict;
-use crate::{PreparedBranch, Refusal, Resource, TransactionRef, names};
+use crate::{PreparedBranch, Refusal, Resource, TransactionRef};
+
+/// Who takes part in a transaction and who drives it: the same for many, which share it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Names of all participants, joined by commas.
+    pub participants: String,
+    /// The coordinator incarnation that drives the attempt.
+    pub owner_id: String,
+}
 
 /// One message about a transaction.
 #[derive(Debug)]
@@ -26,14 +37,12 @@ pub enum Entry<B> {
     Prepare {
         /// Which transaction.
         transaction: TransactionRef,
-        /// Names of all participants.
-        participants: Vec<String>,
-        /// The coordinator incarnation that drives the attempt.
-        owner_id: String,
+        /// Who takes part and who drives it.
+        origin: Arc<Origin>,
         /// The branch as it came.
         bytes: Vec<u8>,
         /// The branch, decoded.
-        branch: B,
+        branch: Arc<B>,
     },
     /// FENCE.
     Fence(TransactionRef),
@@ -79,15 +88,16 @@ pub enum Reply {
 }
 
 /// The writer's work for a service.
-pub struct LogWork<R> {
+pub struct LogWork<R: Resource> {
     resource: Arc<R>,
     duplicates: Duplicates,
+    waiting: Waiting<R::Branch>,
 }
 
-impl<R> LogWork<R> {
+impl<R: Resource> LogWork<R> {
     /// The work for this service.
     pub fn new(resource: Arc<R>) -> Self {
-        LogWork { resource, duplicates: Duplicates::default() }
+        LogWork { resource, duplicates: Duplicates::default(), waiting: Waiting::default() }
     }
 }
 
@@ -111,18 +121,19 @@ impl<R: Resource> Work for LogWork<R> {
     }
 
     async fn run(&self, connection: &mut PgConnection, entries: &[Self::Entry]) -> Result<Vec<Reply>, sqlx::Error> {
-        let duplicates_expected = self.duplicates.are_expected();
+        let is_careful = self.duplicates.are_expected();
         let replies = HashMap::with_capacity(entries.len());
-        let mut batch = Batch { resource: &*self.resource, connection, replies, duplicates_expected };
-        self.duplicates.learn(duplicates_expected, batch.prepare(entries).await)?;
-        batch.fence(entries).await?;
-        batch.commit(entries).await?;
-        batch.abort(entries).await?;
-        batch.forget(entries).await?;
-        batch.end(entries).await?;
+        self.waiting.begin();
+        let mut batch = Batch { resource: &*self.resource, waiting: &self.waiting, connection, replies, is_careful };
+        let carried_out = batch.carry_out(entries).await;
+        self.duplicates.learn(is_careful, carried_out)?;
         let unanswered = || Reply::Unknown("the batch left it out".to_owned());
         let reply = |entry| batch.replies.remove(&Self::key(entry)).unwrap_or_else(unanswered);
         Ok(entries.iter().map(reply).collect())
+    }
+
+    fn committed(&self) {
+        self.waiting.committed();
     }
 
     fn doubt(&self, _: &Self::Entry, cause: &str) -> Reply {
@@ -130,35 +141,52 @@ impl<R: Resource> Work for LogWork<R> {
     }
 }
 
-struct Batch<'a, R> {
+struct Batch<'a, R: Resource> {
     resource: &'a R,
+    waiting: &'a Waiting<R::Branch>,
     connection: &'a mut PgConnection,
     replies: HashMap<Uuid, Reply>,
-    /// Of PREPAREs; fences and aborts expect to meet a row.
-    duplicates_expected: bool,
+    /// PREPAREs may meet a row, COMMITs none that is PREPARED. (Fences and aborts always may.)
+    is_careful: bool,
 }
 
 impl<R: Resource> Batch<'_, R> {
+    async fn carry_out(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
+        self.prepare(entries).await?;
+        self.fence(entries).await?;
+        self.commit(entries).await?;
+        self.abort(entries).await?;
+        self.forget(entries).await?;
+        self.end(entries).await
+    }
+
     async fn prepare(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
-        let mut rows: Vec<(TransactionRef, NewRow)> = Vec::new();
+        let (mut rows, mut asked) = (Vec::new(), Vec::new());
         for entry in entries {
-            if let Entry::Prepare { transaction, participants, owner_id, bytes, .. } = entry {
-                let (participants, owner_id, branch) =
-                    (names::join(participants), owner_id.clone(), Some(bytes.clone()));
-                rows.push((*transaction, NewRow { participants, owner_id, branch, refusal: None }));
+            if let Entry::Prepare { transaction, origin, bytes, branch } = entry {
+                let Origin { participants, owner_id } = &**origin;
+                rows.push(NewRow {
+                    transaction: *transaction,
+                    participants,
+                    owner_id,
+                    branch: Some(bytes),
+                    refusal: None,
+                });
+                asked.push((*transaction, branch));
             }
         }
-        let inserted = self.insert(BranchState::Prepared, &rows).await?;
-        let held = entries.iter().filter_map(|entry| match entry {
-            Entry::Prepare { transaction, branch, .. } if inserted.contains(&transaction.transaction_id) => {
-                Some((*transaction, branch))
-            }
-            _ => None,
-        });
-        let held: Vec<(TransactionRef, &R::Branch)> = held.collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
         debug_assert_eq!(branch::prepare(None, false), Prepare::TryHold);
-        self.hold(&held).await?;
-        let others = others(rows.iter().map(|(reference, _)| *reference), &inserted);
+        if !self.is_careful {
+            write::insert_prepared(self.connection, &mut rows).await?;
+            return self.hold(&asked).await;
+        }
+        let inserted = write::insert(self.connection, BranchState::Prepared, &mut rows).await?;
+        let others = others(asked.iter().map(|(reference, _)| *reference), &inserted);
+        asked.retain(|(reference, _)| inserted.contains(&reference.transaction_id));
+        self.hold(&asked).await?;
         for (reference, row, below) in self.standing(&others).await? {
             match branch::prepare(row.as_ref().map(|row| row.state), below) {
                 Prepare::Answer(vote) => {
@@ -172,17 +200,15 @@ impl<R: Resource> Batch<'_, R> {
     }
 
     /// Takes the holds of rows that were inserted as PREPARED in this batch; those refused become ABORTED.
-    async fn hold(&mut self, held: &[(TransactionRef, &R::Branch)]) -> Result<(), sqlx::Error> {
+    async fn hold(&mut self, held: &[(TransactionRef, &Arc<R::Branch>)]) -> Result<(), sqlx::Error> {
         if held.is_empty() {
             return Ok(());
         }
-        let branches: Vec<PreparedBranch<R::Branch>> = held
-            .iter()
-            .map(|(reference, branch)| PreparedBranch {
-                transaction_id: reference.transaction_id,
-                branch: (*branch).clone(),
-            })
-            .collect();
+        let prepared = |(reference, branch): &(TransactionRef, &Arc<R::Branch>)| PreparedBranch {
+            transaction_id: reference.transaction_id,
+            branch: Arc::clone(branch),
+        };
+        let branches: Vec<PreparedBranch<R::Branch>> = held.iter().map(prepared).collect();
         let votes = self.resource.prepare(self.connection, &branches).await?;
         assert_eq!(votes.len(), held.len(), "one vote for each branch");
         let refused: Vec<(TransactionRef, &Refusal)> = held
@@ -194,9 +220,12 @@ impl<R: Resource> Batch<'_, R> {
             let aborted = write::abort(self.connection, &refused).await?;
             assert_eq!(aborted.len(), refused.len(), "a row inserted in this local transaction stands");
         }
-        for ((reference, _), vote) in held.iter().zip(votes) {
+        for (((reference, _), branch), vote) in held.iter().zip(branches).zip(votes) {
             let reply = match vote {
-                Ok(()) => Reply::Voted(Vote::Yes, None),
+                Ok(()) => {
+                    self.waiting.wrote(branch);
+                    Reply::Voted(Vote::Yes, None)
+                }
                 Err(refusal) => Reply::Voted(Vote::No, Some(refusal)),
             };
             self.answer(*reference, reply);
@@ -206,17 +235,16 @@ impl<R: Resource> Batch<'_, R> {
 
     async fn fence(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
         let refusal = Refusal::new("FENCED", "a recovery came before the branch was prepared");
-        let row = NewRow { refusal: Some(refusal), ..NewRow::default() };
         let fenced = entries.iter().filter_map(|entry| match entry {
-            Entry::Fence(reference) => Some((*reference, row.clone())),
+            Entry::Fence(reference) => Some((*reference, &refusal)),
             _ => None,
         });
-        let fenced: Vec<(TransactionRef, NewRow)> = fenced.collect();
-        let inserted = self.insert(BranchState::Aborted, &fenced).await?;
+        let fenced: Vec<(TransactionRef, &Refusal)> = fenced.collect();
+        let inserted = self.insert_aborted(&fenced).await?;
         debug_assert_eq!(branch::fence(None, false), Fence { vote: Vote::No, insert_aborted: true });
-        for reference in fenced.iter().map(|(reference, _)| *reference) {
+        for (reference, _) in &fenced {
             if inserted.contains(&reference.transaction_id) {
-                self.answer(reference, Reply::Voted(Vote::No, row.refusal.clone()));
+                self.answer(*reference, Reply::Voted(Vote::No, Some(refusal.clone())));
             }
         }
         let others = others(fenced.iter().map(|(reference, _)| *reference), &inserted);
@@ -240,8 +268,17 @@ impl<R: Resource> Batch<'_, R> {
         if references.is_empty() {
             return Ok(());
         }
-        let applied = decode_all(self.resource, write::commit(self.connection, &references).await?)?;
         debug_assert_eq!(branch::commit(Some(BranchState::Prepared), false), Settle::Apply);
+        let ids = references.iter().map(|reference| reference.transaction_id);
+        if let Some(prepared) = self.waiting.take_all(ids).filter(|_| !self.is_careful) {
+            write::commit_all(self.connection, &references).await?;
+            self.resource.commit(self.connection, &prepared).await?;
+            for reference in references {
+                self.answer(reference, Reply::Settled(Settle::Apply));
+            }
+            return Ok(());
+        }
+        let applied = decode_all(self.resource, write::commit(self.connection, &references).await?)?;
         let done = self.settled(&references, &applied, Settle::Apply);
         if !applied.is_empty() {
             self.resource.commit(self.connection, &applied).await?;
@@ -267,11 +304,9 @@ impl<R: Resource> Batch<'_, R> {
         let references: Vec<TransactionRef> = aborts.iter().map(|(reference, _)| *reference).collect();
         let mut done = self.release(&aborts).await?;
         debug_assert_eq!(branch::abort(None, false), Settle::InsertAborted);
-        let missing = aborts.iter().filter(|(reference, _)| !done.contains(&reference.transaction_id));
-        let row = |refusal: &Refusal| NewRow { refusal: Some(refusal.clone()), ..NewRow::default() };
-        let missing: Vec<(TransactionRef, NewRow)> =
-            missing.map(|(reference, refusal)| (*reference, row(refusal))).collect();
-        let inserted = self.insert(BranchState::Aborted, &missing).await?;
+        let mut missing = aborts.clone();
+        missing.retain(|(reference, _)| !done.contains(&reference.transaction_id));
+        let inserted = self.insert_aborted(&missing).await?;
         for (reference, _) in missing.iter().filter(|(reference, _)| inserted.contains(&reference.transaction_id)) {
             self.answer(*reference, Reply::Settled(Settle::InsertAborted));
         }
@@ -333,15 +368,20 @@ impl<R: Resource> Batch<'_, R> {
         Ok(())
     }
 
-    async fn insert(
-        &mut self,
-        state: BranchState,
-        rows: &[(TransactionRef, NewRow)],
-    ) -> Result<HashSet<Uuid>, sqlx::Error> {
-        let mut rows: Vec<(TransactionRef, &NewRow)> = rows.iter().map(|(reference, row)| (*reference, row)).collect();
-        rows.sort_unstable_by_key(|(reference, _)| reference.transaction_id);
-        let duplicates_expected = self.duplicates_expected || state != BranchState::Prepared;
-        write::insert(self.connection, state, &rows, duplicates_expected).await
+    /// Inserts ABORTED rows where none stands; answers which.
+    async fn insert_aborted(&mut self, aborts: &[(TransactionRef, &Refusal)]) -> Result<HashSet<Uuid>, sqlx::Error> {
+        if aborts.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let row = |&(transaction, refusal): &(TransactionRef, _)| NewRow {
+            transaction,
+            participants: "",
+            owner_id: "",
+            branch: None,
+            refusal: Some(refusal),
+        };
+        let mut rows: Vec<NewRow<'_>> = aborts.iter().map(row).collect();
+        write::insert(self.connection, BranchState::Aborted, &mut rows).await
     }
 
     /// PREPARED rows become ABORTED and their holds are given back; answers which.

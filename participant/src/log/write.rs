@@ -2,27 +2,39 @@
 use std::collections::{HashMap, HashSet};
 
 use protocol::branch::BranchState;
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, PgConnection};
 use uuid::Uuid;
 
 use super::{ids, state_code, state_of};
-use crate::{Refusal, TransactionRef};
+use crate::{Refusal, TransactionRef, duplicates};
+
+macro_rules! commit {
+    ($rest:literal) => {
+        concat!(
+            "UPDATE branch_log SET state = 2, decide_time = now() WHERE transaction_id = ANY($1::uuid[]) AND state = 1",
+            $rest
+        )
+    };
+}
 
 /// What a new row says.
-#[derive(Debug, Clone, Default)]
-pub struct NewRow {
+#[derive(Debug, Clone, Copy)]
+pub struct NewRow<'a> {
+    /// Which transaction.
+    pub transaction: TransactionRef,
     /// Names of all participants, joined by commas; empty where they are not known.
-    pub participants: String,
+    pub participants: &'a str,
     /// The coordinator incarnation that drives the attempt; empty where it is not known.
-    pub owner_id: String,
+    pub owner_id: &'a str,
     /// The branch as it was asked for.
-    pub branch: Option<Vec<u8>>,
+    pub branch: Option<&'a [u8]>,
     /// Why, on an ABORTED row.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<&'a Refusal>,
 }
 
 macro_rules! insert {
-    ($conflict:literal) => {
+    ($rest:literal) => {
         concat!(
             "WITH watermark AS MATERIALIZED (
                 SELECT deadline_unix_ms FROM log_watermark WHERE sole FOR KEY SHARE
@@ -34,38 +46,57 @@ macro_rules! insert {
                   AS n (transaction_id, deadline_unix_ms, participants, owner_id, branch, refusal),
                   watermark
              WHERE n.deadline_unix_ms > watermark.deadline_unix_ms",
-            $conflict,
-            " RETURNING transaction_id"
+            $rest
         )
     };
 }
 
-/// Inserts rows of one state where the deadline is above the watermark and none stands; returns which were inserted. If
-/// duplicates are not expected, one fails the statement.
-///
-/// The watermark is read FOR KEY SHARE in the inserting statement, which keeps the collector's drain waiting until this
-/// local transaction has ended.
+/// Inserts PREPARED rows, all of which are expected to be new and above the watermark: if one is not, the batch is to be
+/// run again with care.
+pub async fn insert_prepared(connection: &mut PgConnection, rows: &mut [NewRow<'_>]) -> Result<(), sqlx::Error> {
+    let inserted = sqlx::query_with(insert!(""), columns(BranchState::Prepared, rows)?).execute(connection).await?;
+    duplicates::all(inserted.rows_affected(), rows.len())
+}
+
+/// Inserts rows of one state where the deadline is above the watermark and none stands; returns which were inserted.
 pub async fn insert(
     connection: &mut PgConnection,
     state: BranchState,
-    rows: &[(TransactionRef, &NewRow)],
-    duplicates_expected: bool,
+    rows: &mut [NewRow<'_>],
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let insert = if duplicates_expected { insert!(" ON CONFLICT DO NOTHING") } else { insert!("") };
-    let inserted: Vec<Uuid> = sqlx::query_scalar(insert)
-        .bind(rows.iter().map(|(reference, _)| reference.transaction_id).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(reference, _)| reference.deadline_unix_ms).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.participants.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.owner_id.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.branch.as_deref()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|(_, row)| row.refusal.as_ref().map(Refusal::to_json)).collect::<Vec<_>>())
-        .bind(state_code(state))
-        .fetch_all(connection)
-        .await?;
+    let columns = columns(state, rows)?;
+    let inserted: Vec<Uuid> =
+        sqlx::query_scalar_with(insert!(" ON CONFLICT DO NOTHING RETURNING transaction_id"), columns)
+            .fetch_all(connection)
+            .await?;
     Ok(inserted.into_iter().collect())
+}
+
+/// The rows as columns, in the order of their ids.
+///
+/// The inserting statement reads the watermark FOR KEY SHARE, which keeps the collector's drain waiting until this local
+/// transaction has ended.
+fn columns(state: BranchState, rows: &mut [NewRow<'_>]) -> Result<PgArguments, sqlx::Error> {
+    rows.sort_unstable_by_key(|row| row.transaction.transaction_id);
+    let mut arguments = PgArguments::default();
+    let encode = |error| sqlx::Error::Encode(error);
+    arguments.add(rows.iter().map(|row| row.transaction.transaction_id).collect::<Vec<_>>()).map_err(encode)?;
+    arguments.add(rows.iter().map(|row| row.transaction.deadline_unix_ms).collect::<Vec<_>>()).map_err(encode)?;
+    arguments.add(rows.iter().map(|row| row.participants).collect::<Vec<_>>()).map_err(encode)?;
+    arguments.add(rows.iter().map(|row| row.owner_id).collect::<Vec<_>>()).map_err(encode)?;
+    arguments.add(rows.iter().map(|row| row.branch).collect::<Vec<_>>()).map_err(encode)?;
+    // What is shorter than the others is filled up with NULL.
+    arguments
+        .add(rows.iter().map_while(|row| row.refusal).map(Refusal::to_json).collect::<Vec<_>>())
+        .map_err(encode)?;
+    arguments.add(state_code(state)).map_err(encode)?;
+    Ok(arguments)
+}
+
+/// PREPARED rows become COMMITTED, all of which are expected to stand: if one does not, the batch is to be run again.
+pub async fn commit_all(connection: &mut PgConnection, references: &[TransactionRef]) -> Result<(), sqlx::Error> {
+    let done = sqlx::query(commit!("")).bind(ids(references)).execute(connection).await?;
+    duplicates::all(done.rows_affected(), references.len())
 }
 
 /// PREPARED rows become COMMITTED; answers those that did, with their branches.
@@ -73,13 +104,7 @@ pub async fn commit(
     connection: &mut PgConnection,
     references: &[TransactionRef],
 ) -> Result<Vec<(Uuid, Vec<u8>)>, sqlx::Error> {
-    sqlx::query_as(
-        "UPDATE branch_log SET state = 2, decide_time = now()
-         WHERE transaction_id = ANY($1::uuid[]) AND state = 1 RETURNING transaction_id, branch",
-    )
-    .bind(ids(references))
-    .fetch_all(connection)
-    .await
+    sqlx::query_as(commit!(" RETURNING transaction_id, branch")).bind(ids(references)).fetch_all(connection).await
 }
 
 /// PREPARED rows become ABORTED; answers those that did, with their branches.

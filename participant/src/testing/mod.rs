@@ -24,7 +24,7 @@ pub use proxy::{Proxy, Way};
 
 /// A branch of a new transaction.
 pub fn branch<B>(branch: B) -> PreparedBranch<B> {
-    PreparedBranch { transaction_id: Uuid::now_v7(), branch }
+    PreparedBranch { transaction_id: Uuid::now_v7(), branch: branch.into() }
 }
 
 /// Prepares a batch in one local transaction.

@@ -70,7 +70,7 @@ pub async fn capture(
     if paid.is_empty() {
         return Ok(());
     }
-    let payers = sums(paid.iter().map(|branch| &branch.branch));
+    let payers = sums(paid.iter().map(|branch| &*branch.branch));
     let mut revenues: BTreeMap<&str, i128> = BTreeMap::new();
     for ((_, currency), amount) in &payers {
         *revenues.entry(currency).or_default() += amount;
