@@ -4,8 +4,10 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Args;
-use crate::owner::Active;
+use crate::owner::{Active, Driver};
 use crate::participants::Participants;
+use crate::participants::branches::OF_AN_ORDER;
+use crate::participants::encoded::Origin;
 use crate::recover::Recoverer;
 use crate::store::Store;
 
@@ -14,13 +16,17 @@ pub struct Coordinator {
     /// Its command line.
     pub args: Args,
     /// Names this incarnation: fresh at every start.
-    pub owner_id: String,
+    pub owner_id: Arc<str>,
+    /// What the PREPAREs of an order say of it.
+    pub origin: Origin,
     /// Its database.
     pub store: Store,
     /// Whom it coordinates.
     pub participants: Participants,
     /// The attempts that it drives.
     pub active: Active,
+    /// Drives them.
+    pub driver: Driver,
     /// The recoveries that it runs.
     pub recoverer: Recoverer,
     /// What must not be cut off: attempts and recoveries. A graceful stop waits for them.
@@ -29,13 +35,15 @@ pub struct Coordinator {
 
 impl Coordinator {
     /// Puts the parts together.
-    pub fn new(args: Args, owner_id: String, store: Store, participants: Participants) -> Arc<Self> {
+    pub fn new(args: Args, owner_id: &str, store: Store, participants: Participants) -> Arc<Self> {
         Arc::new(Coordinator {
             args,
-            owner_id,
+            owner_id: owner_id.into(),
+            origin: Origin::new(&OF_AN_ORDER, owner_id),
             store,
             participants,
             active: Active::default(),
+            driver: Driver::start(),
             recoverer: Recoverer::default(),
             tasks: TaskTracker::new(),
         })

@@ -73,9 +73,9 @@ async fn start(args: Args) -> anyhow::Result<Arc<Coordinator>> {
     let participants = Participants::start(&args.participants)?;
     let store = Store::start(pool, postgres::connect_options(url, &args.name)?);
     let wait = args.service.database_wait();
-    let coordinator = Coordinator::new(args, owner_id, store, participants);
+    let coordinator = Coordinator::new(args, &owner_id, store, participants);
     recover::take_lease(&coordinator, wait).await.context("can't take the lease")?;
-    tracing::info!(name = coordinator.args.name, owner_id = coordinator.owner_id, "coordinator");
+    tracing::info!(name = coordinator.args.name, owner_id = &*coordinator.owner_id, "coordinator");
     Ok(coordinator)
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -99,6 +100,7 @@ struct Item<W: Work> {
 /// Who waits for an entry's reply. It may have gone away; its entry is done all the same.
 enum ReplyTo<R> {
     One(oneshot::Sender<R>),
+    Then(Box<dyn FnOnce(R) + Send>),
     /// A call with several entries, and the entry's place in it.
     Of(Arc<Mutex<Call<R>>>, usize),
 }
@@ -116,6 +118,7 @@ impl<R> ReplyTo<R> {
             ReplyTo::One(one) => {
                 let _ = one.send(reply);
             }
+            ReplyTo::Then(then) => then(reply),
             ReplyTo::Of(call, place) => {
                 let call = &mut *call.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(slot) = call.replies.get_mut(place) {
@@ -162,6 +165,16 @@ impl<W: Work> GroupCommit<W> {
         let (reply, answer) = oneshot::channel();
         self.queue.send(vec![Item { entry, reply: ReplyTo::One(reply) }]).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
+    }
+
+    /// Has one entry carried out, then has its reply told, by the writer's task: it must only pass it on. Nothing is told
+    /// by a writer that has stopped.
+    pub fn submit_then(&self, entry: W::Entry, then: impl FnOnce(W::Reply) + Send + 'static) {
+        let items = vec![Item { entry, reply: ReplyTo::Then(Box::new(then)) }];
+        if let Err(TrySendError::Full(items)) = self.queue.try_send(items) {
+            let queue = self.queue.clone();
+            tokio::spawn(async move { queue.send(items).await });
+        }
     }
 
     /// Has several entries carried out, in one batch if they fit; replies in their order.

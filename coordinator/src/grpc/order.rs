@@ -18,7 +18,7 @@ use super::answers::not_accepted;
 use super::{overlay, wire};
 use crate::coordinator::Coordinator;
 use crate::domain::{Invalid, Order};
-use crate::owner::{self, Answer, Attempt};
+use crate::owner::{self, Answer};
 
 const READ_TIMEOUT: Duration = Duration::from_millis(3000);
 
@@ -61,8 +61,9 @@ impl OrderService for Orders {
             false => request_id,
         };
         limits::check_request_id(&request_id).map_err(|wrong| status::invalid("request_id", wrong))?;
-        let attempt = Attempt { client_id, request_id: request_id.clone(), order: order.clone(), timeout, is_retry };
-        match owner::place(&self.coordinator, attempt).await {
+        let request =
+            owner::Request { client_id, request_id: request_id.clone(), order: order.clone(), timeout, is_retry };
+        match owner::place(&self.coordinator, request).await {
             Answer::Accepted { order_id, create_time } => Ok(Response::new(api::PlaceOrderResponse {
                 order: Some(wire::confirmed(order_id, &order, request_id, create_time)),
                 transaction_id: order_id.to_string(),

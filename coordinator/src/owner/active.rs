@@ -7,21 +7,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use participant::Refusal;
 use protocol::Decision;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
-
-type Request = (String, String);
 
 #[derive(Default)]
 struct Inner {
     /// How many attempts are under way for a request.
-    requests: HashMap<Request, usize>,
+    requests: HashMap<Arc<(String, String)>, usize>,
     attempts: HashMap<Uuid, Running>,
 }
 
+#[derive(Default)]
 struct Running {
     decision: Option<Decided>,
-    settled: watch::Receiver<()>,
+    /// Who waits until it has left: nothing is ever sent, the senders are dropped then.
+    waiters: Vec<oneshot::Sender<()>>,
 }
 
 /// What was decided for an attempt, and why where it is an abort.
@@ -34,21 +35,34 @@ pub struct Active {
 }
 
 impl Active {
-    /// Enters an attempt; also tells whether another one for the same request is under way.
-    pub fn begin(&self, transaction_id: Uuid, client_id: &str, request_id: &str) -> (Attending, bool) {
-        let request = (client_id.to_owned(), request_id.to_owned());
-        let (settled, receiver) = watch::channel(());
+    /// Enters an attempt; also tells whether another one for the same request is under way. A graceful stop waits for the
+    /// token.
+    pub fn begin(
+        &self,
+        transaction_id: Uuid,
+        client_id: &str,
+        request_id: &str,
+        token: TaskTrackerToken,
+    ) -> (Attending, bool) {
+        let request = Arc::new((client_id.to_owned(), request_id.to_owned()));
         let mut inner = self.lock();
         let count = inner.requests.entry(request.clone()).or_default();
         *count += 1;
         let repeated = *count > 1;
-        inner.attempts.insert(transaction_id, Running { decision: None, settled: receiver });
-        (Attending { active: self.clone(), transaction_id, request, _settled: settled }, repeated)
+        inner.attempts.insert(transaction_id, Running::default());
+        (Attending { active: self.clone(), transaction_id, request, _token: token }, repeated)
     }
 
     /// Whether this process drives the attempt.
     pub fn drives(&self, transaction_id: Uuid) -> bool {
         self.lock().attempts.contains_key(&transaction_id)
+    }
+
+    /// Notes the decision for an attempt under way; before anyone is told.
+    pub fn decide(&self, transaction_id: Uuid, decision: Decision, refusal: Option<Refusal>) {
+        if let Some(running) = self.lock().attempts.get_mut(&transaction_id) {
+            running.decision = Some((decision, refusal));
+        }
     }
 
     /// What was decided for an attempt under way.
@@ -58,11 +72,12 @@ impl Active {
 
     /// Resolves when the attempt has left: at once if it isn't here.
     pub async fn settled(&self, transaction_id: Uuid) {
-        let receiver = self.lock().attempts.get(&transaction_id).map(|running| running.settled.clone());
-        if let Some(mut receiver) = receiver {
-            // Nothing is ever sent: the sender is dropped when the attempt leaves.
-            let _ = receiver.changed().await;
+        let (waiter, left) = oneshot::channel();
+        match self.lock().attempts.get_mut(&transaction_id) {
+            Some(running) => running.waiters.push(waiter),
+            None => return,
         }
+        let _ = left.await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -74,17 +89,8 @@ impl Active {
 pub struct Attending {
     active: Active,
     transaction_id: Uuid,
-    request: Request,
-    _settled: watch::Sender<()>,
-}
-
-impl Attending {
-    /// Notes the decision; before anyone is told.
-    pub fn decide(&self, decision: Decision, refusal: Option<Refusal>) {
-        if let Some(running) = self.active.lock().attempts.get_mut(&self.transaction_id) {
-            running.decision = Some((decision, refusal));
-        }
-    }
+    request: Arc<(String, String)>,
+    _token: TaskTrackerToken,
 }
 
 impl Drop for Attending {

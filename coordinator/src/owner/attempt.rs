@@ -1,16 +1,16 @@
-//! One attempt at a client's request, from its start until everyone has acknowledged its end.
-use std::collections::VecDeque;
-use std::pin::pin;
-use std::sync::Arc;
+//! One attempt at a client's request, from its start until its decision is on its way to everyone.
+//!
+//! An attempt has no task of its own: what happens to it is told it by the [`super::driver`], and what it commands is
+//! queued with those who carry it out. Only what is rare (an abort for doubt, a look at another attempt) is awaited, in
+//! tasks. So a client that goes away can't cut it off, and thousands of them cost little.
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use participant::clock::now_unix_ms;
 use participant::{DUPLICATE_REQUEST, Refusal, TransactionRef, crash_point};
-use proto::assent::transaction::v1 as wire;
 use protocol::owner::{Command, Event, Outcome, Owner};
 use protocol::record::{Abort, RecordState, Stage};
 use protocol::{Decision, Vote};
@@ -23,8 +23,8 @@ use super::answer::{Answer, is_refused};
 use super::events::{self, Happened};
 use crate::coordinator::Coordinator;
 use crate::domain::Order;
-use crate::participants::branches;
-use crate::store::{ClientAnswer, Finish, NewRecord, Record, Store};
+use crate::participants::{Voted, Voter, branches};
+use crate::store::{ANSWERED_WITHIN, ClientAnswer, Finish, NewRecord, Record, Store};
 
 /// How long after its own deadline an attempt goes on following another one that holds its request.
 const FOLLOW_GRACE: Duration = Duration::from_millis(1500);
@@ -34,7 +34,7 @@ const READ_WITHIN: Duration = Duration::from_millis(2000);
 const LOOKS: u32 = 3;
 
 /// A checked request.
-pub struct Attempt {
+pub struct Request {
     /// Whose request.
     pub client_id: String,
     /// The client's name for it.
@@ -47,30 +47,39 @@ pub struct Attempt {
     pub is_retry: bool,
 }
 
-/// Drives an attempt in a task of its own; resolves to the answer. The attempt goes on if the caller goes away.
-pub async fn place(coordinator: &Arc<Coordinator>, attempt: Attempt) -> Answer {
-    let transaction_id = Uuid::now_v7();
+/// Begins an attempt; resolves to its answer. It goes on if the caller goes away.
+pub async fn place(coordinator: &Arc<Coordinator>, request: Request) -> Answer {
     let (answer, receiver) = oneshot::channel();
-    let (attending, repeated) = coordinator.active.begin(transaction_id, &attempt.client_id, &attempt.request_id);
-    // In a box, because it is large and moved with every future around it.
-    let drive = Box::new(Drive::new(coordinator.clone(), attempt, transaction_id, attending, repeated, answer));
-    coordinator.tasks.spawn(drive.run());
+    let attempt = Attempt::new(coordinator.clone(), request, answer);
+    let order_id = attempt.transaction.transaction_id;
+    coordinator.driver.tell(attempt, Happened::Begun);
     receiver.await.unwrap_or_else(|_| Answer::Unknown {
-        order_id: transaction_id,
+        order_id,
         cause: Refusal::new("SHUTTING_DOWN", "the coordinator stopped before it could tell the outcome"),
     })
 }
 
-struct Drive {
+/// One attempt.
+pub struct Attempt {
     coordinator: Arc<Coordinator>,
     transaction: TransactionRef,
     record: Arc<NewRecord>,
-    branches: [Option<Vec<u8>>; 3],
-    owner: Owner,
     deadline: Instant,
     timeout_ms: u128,
     create_time: DateTime<Utc>,
-    attending: Attending,
+    /// Nothing more is to be decided.
+    is_over: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    owner: Owner,
+    branches: [Option<Bytes>; 3],
+    /// When the STAGING insert is to be known; none when it is, or was not asked for.
+    staged_by: Option<Instant>,
+    /// When the driver will tell that time has passed.
+    scheduled: Instant,
+    attending: Option<Arc<Attending>>,
     /// What participants said beside a no or a doubt, by their place.
     reasons: [Option<(Vote, Refusal)>; 3],
     voted: [bool; 3],
@@ -84,40 +93,34 @@ struct Drive {
     finished: bool,
     doubts: u32,
     looks: u32,
-    pending: FuturesUnordered<BoxFuture<'static, Happened>>,
-    settling: Vec<BoxFuture<'static, ()>>,
 }
 
-impl Drive {
-    fn new(
-        coordinator: Arc<Coordinator>,
-        attempt: Attempt,
-        transaction_id: Uuid,
-        attending: Attending,
-        repeated: bool,
-        answer: oneshot::Sender<Answer>,
-    ) -> Self {
-        let timeout_ms = attempt.timeout.as_millis();
+impl Attempt {
+    fn new(coordinator: Arc<Coordinator>, request: Request, answer: oneshot::Sender<Answer>) -> Arc<Self> {
+        let Request { client_id, request_id, order, timeout, is_retry } = request;
+        let transaction_id = Uuid::now_v7();
+        let timeout_ms = timeout.as_millis();
         let deadline_unix_ms = now_unix_ms().saturating_add(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
-        let branches = branches::of_order(&attempt.order, &attempt.request_id).map(Some);
-        let record = Arc::new(NewRecord {
+        let transaction = TransactionRef { transaction_id, deadline_unix_ms };
+        let token = coordinator.tasks.token();
+        let (attending, repeated) = coordinator.active.begin(transaction_id, &client_id, &request_id, token);
+        let branches = branches::of_order(transaction, &coordinator.origin, &order, &request_id).map(Some);
+        let record = NewRecord {
             transaction_id,
-            client_id: attempt.client_id,
-            request_id: attempt.request_id,
-            request_digest: attempt.order.digest(),
+            client_id,
+            request_id,
+            request_digest: order.digest(),
             owner_id: coordinator.owner_id.clone(),
             deadline_unix_ms,
-            participants: branches::OF_AN_ORDER.join(","),
-        });
-        Drive {
-            transaction: TransactionRef { transaction_id, deadline_unix_ms },
-            record,
+            participants: branches::JOINED.into(),
+        };
+        let deadline = Instant::now() + timeout;
+        let state = State {
+            owner: Owner::new(branches::OF_AN_ORDER.len(), is_retry || repeated),
             branches,
-            owner: Owner::new(branches::OF_AN_ORDER.len(), attempt.is_retry || repeated),
-            deadline: Instant::now() + attempt.timeout,
-            timeout_ms,
-            create_time: Utc::now(),
-            attending,
+            staged_by: None,
+            scheduled: deadline,
+            attending: Some(Arc::new(attending)),
             reasons: [None, None, None],
             voted: [false; 3],
             cause: None,
@@ -128,176 +131,203 @@ impl Drive {
             finished: false,
             doubts: 0,
             looks: 0,
-            pending: FuturesUnordered::new(),
-            settling: Vec::new(),
+        };
+        Arc::new(Attempt {
             coordinator,
-        }
+            transaction,
+            record: Arc::new(record),
+            deadline,
+            timeout_ms,
+            create_time: Utc::now(),
+            is_over: AtomicBool::new(false),
+            state: Mutex::new(state),
+        })
     }
 
-    async fn run(mut self: Box<Self>) {
-        let mut events = VecDeque::from([Event::Start]);
-        let mut timed_out = false;
-        // One timer for the whole attempt, not one for each event that it waits for.
-        let mut deadline = pin!(tokio::time::sleep_until(self.deadline));
-        loop {
-            while let Some(event) = events.pop_front() {
-                for command in self.owner.on(event) {
-                    self.carry_out(command);
-                }
-            }
-            if self.owner.is_done() {
-                break;
-            }
-            if self.looks > LOOKS && Instant::now() > self.deadline + FOLLOW_GRACE {
-                // Nothing of this attempt stays and nothing is decided here: only the holder's outcome isn't known.
-                self.tell(Outcome::Unknown);
-                break;
-            }
-            tokio::select! {
-                biased;
-                Some(happened) = self.pending.next() => events.extend(self.learn(happened)),
-                () = &mut deadline, if !timed_out => {
-                    timed_out = true;
-                    self.cause.get_or_insert_with(|| events::timeout(self.timeout_ms, &self.voted));
-                    events.push_back(Event::DeadlinePassed);
-                }
+    /// Takes what happened and does what follows.
+    pub fn on(self: &Arc<Self>, happened: Happened) {
+        let state = &mut *self.lock();
+        if self.is_over.load(Ordering::Relaxed) {
+            // Late news: whatever they say, it has been decided without them.
+            return;
+        }
+        if let Some(event) = self.learn(state, happened) {
+            for command in state.owner.on(event) {
+                self.carry_out(state, command);
             }
         }
-        self.keep_the_answer();
-        self.pending.clear();
-        futures::future::join_all(std::mem::take(&mut self.settling)).await;
+        if !state.owner.is_done() && state.looks > LOOKS && Instant::now() > self.deadline + FOLLOW_GRACE {
+            // Nothing of this attempt stays and nothing is decided here: only the holder's outcome isn't known.
+            self.answer(state, Outcome::Unknown);
+        } else if !state.owner.is_done() {
+            return;
+        }
+        if !state.finished && state.told.is_some() {
+            // No decision had to be written, but what the client was told is recorded.
+            self.finish(state, None);
+        }
+        self.is_over.store(true, Ordering::Relaxed);
+        self.coordinator.driver.unschedule(self.id(), state.scheduled);
+        state.attending = None;
     }
 
     /// Takes what happened to the owner's words, keeping the reasons.
-    fn learn(&mut self, happened: Happened) -> Option<Event> {
+    fn learn(self: &Arc<Self>, state: &mut State, happened: Happened) -> Option<Event> {
         match happened {
+            Happened::Begun => {
+                self.schedule(state, Instant::now() + ANSWERED_WITHIN);
+                Some(Event::Start)
+            }
+            Happened::TimePassed => self.look_at_the_clock(state),
             Happened::Voted(participant, voted) => {
-                if let Some(slot) = self.voted.get_mut(participant) {
+                if let Some(slot) = state.voted.get_mut(participant) {
                     *slot = true;
                 }
                 if voted.vote != Vote::Yes {
                     let name = branches::OF_AN_ORDER.get(participant).copied().unwrap_or_default();
                     let refusal = events::reason(voted.vote, voted.refusal, name);
-                    if let Some(slot) = self.reasons.get_mut(participant) {
+                    if let Some(slot) = state.reasons.get_mut(participant) {
                         *slot = Some((voted.vote, refusal));
                     }
                 }
                 Some(Event::Voted { participant, vote: voted.vote })
             }
             Happened::Staged(Ok(stage), recorded) => {
-                self.recorded = recorded;
+                state.staged_by = None;
+                state.recorded = recorded.or(state.recorded.take());
                 Some(Event::Staged(stage))
             }
             Happened::Staged(Err(doubt), _) => {
-                self.cause.get_or_insert_with(|| events::database(&doubt));
+                state.staged_by = None;
+                state.cause.get_or_insert_with(|| events::database(&doubt));
                 Some(Event::StageUnknown)
             }
             Happened::Aborted(Ok(abort), recorded) => {
-                self.recorded = recorded;
+                state.recorded = recorded;
                 Some(Event::RecordAborted(abort))
             }
             Happened::Aborted(Err(doubt), _) => {
-                self.cause = Some(events::database(&doubt));
+                state.cause = Some(events::database(&doubt));
                 Some(Event::AbortUnknown)
             }
             Happened::Holder(Ok(holder)) => {
                 let seen = events::holder(holder.as_ref(), &self.record.request_digest);
-                self.holder = holder;
+                state.holder = holder;
                 Some(Event::Holder(seen))
             }
             Happened::Holder(Err(error)) => {
                 tracing::debug!(%error, "the holder of a request can't be read; looking again");
-                self.look_at_holder(true);
+                self.look_at_holder(state, true);
                 None
             }
             Happened::Recovered => {
-                self.look_at_holder(true);
+                self.look_at_holder(state, true);
                 None
             }
         }
     }
 
-    fn carry_out(&mut self, command: Command) {
+    /// Time has passed: the deadline, or what the insert may take. A database that has stopped answering must not keep a
+    /// client waiting until then; the record may still come to stand.
+    fn look_at_the_clock(self: &Arc<Self>, state: &mut State) -> Option<Event> {
+        let now = Instant::now();
+        if now >= self.deadline {
+            state.cause.get_or_insert_with(|| events::timeout(self.timeout_ms, &state.voted));
+            return Some(Event::DeadlinePassed);
+        }
+        let is_late = state.staged_by.take_if(|by| *by <= now).is_some();
+        self.schedule(state, state.staged_by.unwrap_or(self.deadline));
+        if !is_late {
+            return None;
+        }
+        let doubt = Store::unanswered();
+        state.cause.get_or_insert_with(|| events::database(&doubt));
+        Some(Event::StageUnknown)
+    }
+
+    fn schedule(self: &Arc<Self>, state: &mut State, at: Instant) {
+        state.scheduled = at.min(self.deadline);
+        self.coordinator.driver.schedule(state.scheduled, self);
+    }
+
+    fn carry_out(self: &Arc<Self>, state: &mut State, command: Command) {
         match command {
-            Command::Prepare(participant) => self.prepare(participant),
-            Command::InsertStaging => {
-                crash_point::pass("stage.before");
-                let (store, record) = (self.coordinator.store.clone(), self.record.clone());
-                let transaction_id = record.transaction_id;
-                self.pending.push(Box::pin(async move {
-                    let staged = store.stage(record).await;
-                    crash_point::pass("stage.after");
-                    let is_aborted = matches!(staged, Ok(Stage::Terminal { state: RecordState::Aborted, .. }));
-                    let recorded = if is_aborted { recorded_reason(&store, transaction_id).await } else { None };
-                    Happened::Staged(staged, recorded)
-                }));
-            }
-            Command::AbortRecord => {
-                let (store, record, refusal) = (self.coordinator.store.clone(), self.record.clone(), self.why());
-                let pause = events::pause(self.doubts, Duration::from_millis(50), Duration::from_secs(1));
-                self.doubts += 1;
-                self.pending.push(Box::pin(async move {
-                    tokio::time::sleep(pause).await;
-                    let transaction_id = record.transaction_id;
-                    let aborted = store.abort(record, refusal).await;
-                    let is_aborted = matches!(aborted, Ok(Abort::Aborted { .. }));
-                    let recorded = if is_aborted { recorded_reason(&store, transaction_id).await } else { None };
-                    Happened::Aborted(aborted, recorded)
-                }));
-            }
-            Command::Answer(outcome) => self.tell(outcome),
-            Command::Finish(decision) => self.finish(Some(decision)),
-            Command::SendCommit => self.send(Decision::Commit),
-            Command::SendAbort => self.send(Decision::Abort),
-            Command::ReadHolder => self.look_at_holder(false),
-            Command::WaitForHolder => self.look_at_holder(true),
-            Command::RecoverHolder => self.recover_holder(),
+            Command::Prepare(participant) => self.prepare(state, participant),
+            Command::InsertStaging => self.stage(state),
+            Command::AbortRecord => self.abort_record(state),
+            Command::Answer(outcome) => self.answer(state, outcome),
+            Command::Finish(decision) => self.finish(state, Some(decision)),
+            Command::SendCommit => self.send(state, Decision::Commit),
+            Command::SendAbort => self.send(state, Decision::Abort),
+            Command::ReadHolder => self.look_at_holder(state, false),
+            Command::WaitForHolder => self.look_at_holder(state, true),
+            Command::RecoverHolder => self.recover_holder(state),
         }
     }
 
-    fn prepare(&mut self, participant: usize) {
+    fn prepare(self: &Arc<Self>, state: &mut State, participant: usize) {
         let name = branches::OF_AN_ORDER.get(participant).copied().unwrap_or_default();
-        let lane = self.coordinator.participants.get(name).map(|known| known.prepare.clone());
-        let branch = wire::PrepareBranch {
-            transaction: Some(self.transaction.into()),
-            participants: branches::OF_AN_ORDER.map(str::to_owned).to_vec(),
-            owner_id: self.coordinator.owner_id.clone(),
-            branch: self.branches.get_mut(participant).and_then(Option::take).unwrap_or_default(),
-        };
-        self.pending.push(Box::pin(async move {
-            let voted = match lane {
-                Some(lane) => lane.prepare(branch).await,
-                None => events::no_such_participant(name),
-            };
-            Happened::Voted(participant, voted)
-        }));
+        let branch = state.branches.get_mut(participant).and_then(Option::take).unwrap_or_default();
+        match self.coordinator.participants.get(name) {
+            Some(known) => known.prepare.prepare(branch, self.clone(), participant),
+            None => self.clone().voted(participant, events::no_such_participant(name)),
+        }
+    }
+
+    fn stage(self: &Arc<Self>, state: &mut State) {
+        crash_point::pass("stage.before");
+        state.staged_by = Some(Instant::now() + ANSWERED_WITHIN);
+        let attempt = self.clone();
+        self.coordinator.store.stage_then(self.record.clone(), move |staged| {
+            crash_point::pass("stage.after");
+            if !matches!(staged, Ok(Stage::Terminal { state: RecordState::Aborted, .. })) {
+                return attempt.tell(Happened::Staged(staged, None));
+            }
+            attempt.coordinator.tasks.clone().spawn(async move {
+                let recorded = attempt.recorded_reason().await;
+                attempt.tell(Happened::Staged(staged, recorded));
+            });
+        });
+    }
+
+    fn abort_record(self: &Arc<Self>, state: &mut State) {
+        let (attempt, refusal) = (self.clone(), self.why(state));
+        let pause = events::pause(state.doubts, Duration::from_millis(50), Duration::from_secs(1));
+        state.doubts += 1;
+        self.coordinator.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            let aborted = attempt.coordinator.store.abort(attempt.record.clone(), refusal).await;
+            let is_aborted = matches!(aborted, Ok(Abort::Aborted { .. }));
+            let recorded = if is_aborted { attempt.recorded_reason().await } else { None };
+            attempt.tell(Happened::Aborted(aborted, recorded));
+        });
     }
 
     /// Answers the client, once; the decision is noted first, so that a read after the answer never falls behind it.
-    fn tell(&mut self, outcome: Outcome) {
+    fn answer(&self, state: &mut State, outcome: Outcome) {
         let order_id = self.transaction.transaction_id;
         let (answer, told) = match outcome {
             Outcome::Accepted => {
-                self.attending.decide(Decision::Commit, None);
+                self.coordinator.active.decide(order_id, Decision::Commit, None);
                 (Answer::Accepted { order_id, create_time: self.create_time }, Some(ClientAnswer::Accepted))
             }
             Outcome::Rejected { .. } | Outcome::Aborted => {
-                let why = self.why();
-                self.attending.decide(Decision::Abort, Some(why.clone()));
+                let why = self.why(state);
+                self.coordinator.active.decide(order_id, Decision::Abort, Some(why.clone()));
                 let answer = match is_refused(&why) {
                     true => Answer::Rejected { order_id, refusal: why },
                     false => Answer::Aborted { order_id, cause: why },
                 };
                 (answer, Some(ClientAnswer::Rejected))
             }
-            Outcome::OfHolder(decision) => (events::of_holder(decision, self.holder.take(), order_id), None),
+            Outcome::OfHolder(decision) => (events::of_holder(decision, state.holder.take(), order_id), None),
             Outcome::RequestReused => {
-                (Answer::RequestReused { order_id: self.holder.take().map(|holder| holder.transaction_id) }, None)
+                (Answer::RequestReused { order_id: state.holder.take().map(|holder| holder.transaction_id) }, None)
             }
-            Outcome::Unknown => (Answer::Unknown { order_id, cause: self.why() }, Some(ClientAnswer::Unknown)),
+            Outcome::Unknown => (Answer::Unknown { order_id, cause: self.why(state) }, Some(ClientAnswer::Unknown)),
         };
-        self.told = told;
-        if let Some(client) = self.answer.take() {
+        state.told = told;
+        if let Some(client) = state.answer.take() {
             crash_point::pass("decide.before_answer");
             // A client that went away learns the outcome by repeating the call.
             let _ = client.send(answer);
@@ -307,97 +337,113 @@ impl Drive {
 
     /// Why the attempt is not accepted: what was recorded; else a participant's refusal before any doubt, and doubt before
     /// the deadline.
-    fn why(&self) -> Refusal {
-        if let Some(recorded) = &self.recorded {
+    fn why(&self, state: &State) -> Refusal {
+        if let Some(recorded) = &state.recorded {
             return recorded.clone();
         }
         let of = |wanted: fn(&Vote) -> bool| {
-            self.reasons.iter().flatten().find(|(vote, _)| wanted(vote)).map(|(_, refusal)| refusal.clone())
+            state.reasons.iter().flatten().find(|(vote, _)| wanted(vote)).map(|(_, refusal)| refusal.clone())
         };
         of(|vote| *vote == Vote::No)
             .or_else(|| of(|vote| *vote != Vote::No))
-            .or_else(|| self.cause.clone())
+            .or_else(|| state.cause.clone())
             .unwrap_or_else(|| Refusal::new("TRANSACTION_ABORTED", "the transaction was aborted by a recovery"))
     }
 
-    fn finish(&mut self, decision: Option<Decision>) {
-        self.finished = true;
+    fn finish(&self, state: &mut State, decision: Option<Decision>) {
+        state.finished = true;
         let finish = Finish {
             transaction_id: self.transaction.transaction_id,
             decision,
-            client_answer: self.told.unwrap_or(ClientAnswer::Nothing),
-            refusal: (decision == Some(Decision::Abort)).then(|| self.why()),
+            client_answer: state.told.unwrap_or(ClientAnswer::Nothing),
+            refusal: (decision == Some(Decision::Abort)).then(|| self.why(state)),
         };
-        let store = self.coordinator.store.clone();
-        self.settling.push(Box::pin(async move {
-            crash_point::pass("finish.before");
-            if let Err(doubt) = store.finish(finish).await {
+        let attending = state.attending.clone();
+        crash_point::pass("finish.before");
+        self.coordinator.store.finish_then(finish, move |finished| {
+            if let Err(doubt) = finished {
                 // Whoever recovers the record later comes to the same decision.
                 tracing::debug!(%doubt, "a decision was not recorded");
             }
             crash_point::pass("finish.after");
-        }));
+            drop(attending);
+        });
     }
 
-    /// Records what the client was told where no decision had to be written.
-    fn keep_the_answer(&mut self) {
-        if !self.finished && self.told.is_some() {
-            self.finish(None);
-        }
-    }
-
-    fn send(&mut self, decision: Decision) {
-        let refusal = (decision == Decision::Abort).then(|| match self.told {
-            Some(_) => self.why(),
+    fn send(&self, state: &State, decision: Decision) {
+        let refusal = (decision == Decision::Abort).then(|| match state.told {
+            Some(_) => self.why(state),
             None => Refusal::new(DUPLICATE_REQUEST, "another attempt holds the request"),
         });
+        let Some(attending) = &state.attending else { return };
         for (participant, name) in branches::OF_AN_ORDER.iter().enumerate() {
             // A durable no is its own acknowledgement.
-            if matches!(self.reasons.get(participant), Some(Some((Vote::No, _)))) {
+            if matches!(state.reasons.get(participant), Some(Some((Vote::No, _)))) {
                 continue;
             }
             if let Some(known) = self.coordinator.participants.get(name) {
-                let done = known.decide.send(self.transaction, decision, refusal.clone());
-                self.settling.push(Box::pin(async move {
-                    let _ = done.await;
-                }));
+                known.decide.send(self.transaction, decision, refusal.clone(), attending.clone());
             }
         }
     }
 
-    fn look_at_holder(&mut self, wait: bool) {
-        let pause = if wait {
-            events::pause(self.looks, Duration::from_millis(5), Duration::from_millis(100))
-        } else {
-            Duration::ZERO
+    fn look_at_holder(self: &Arc<Self>, state: &mut State, wait: bool) {
+        let pause = match wait {
+            true => events::pause(state.looks, Duration::from_millis(5), Duration::from_millis(100)),
+            false => Duration::ZERO,
         };
-        self.looks += 1;
-        let (store, record) = (self.coordinator.store.clone(), self.record.clone());
-        self.pending.push(Box::pin(async move {
+        state.looks += 1;
+        let attempt = self.clone();
+        self.coordinator.tasks.spawn(async move {
             tokio::time::sleep(pause).await;
-            let read = store.holder(&record.client_id, &record.request_id);
+            let NewRecord { client_id, request_id, .. } = &*attempt.record;
+            let read = attempt.coordinator.store.holder(client_id, request_id);
             let read = tokio::time::timeout(READ_WITHIN, read).await;
-            Happened::Holder(read.unwrap_or(Err(sqlx::Error::PoolTimedOut)))
-        }));
+            attempt.tell(Happened::Holder(read.unwrap_or(Err(sqlx::Error::PoolTimedOut))));
+        });
     }
 
-    fn recover_holder(&mut self) {
-        let Some(holder) = &self.holder else {
-            return self.look_at_holder(true);
+    fn recover_holder(self: &Arc<Self>, state: &mut State) {
+        let Some(holder) = &state.holder else {
+            return self.look_at_holder(state, true);
         };
-        let coordinator = self.coordinator.clone();
+        let attempt = self.clone();
         let transaction =
             TransactionRef { transaction_id: holder.transaction_id, deadline_unix_ms: holder.deadline_unix_ms };
         let participants = holder.participants.clone();
-        self.pending.push(Box::pin(async move {
-            crate::recover::recover(&coordinator, transaction, participants).await;
-            Happened::Recovered
-        }));
+        self.coordinator.tasks.spawn(async move {
+            crate::recover::recover(&attempt.coordinator, transaction, participants).await;
+            attempt.tell(Happened::Recovered);
+        });
+    }
+
+    /// Why the own record, which was found or made ABORTED, is so. None where that can't be read now.
+    async fn recorded_reason(&self) -> Option<Refusal> {
+        let read = self.coordinator.store.record(self.transaction.transaction_id);
+        tokio::time::timeout(READ_WITHIN, read).await.ok()?.ok()??.refusal
+    }
+
+    fn tell(self: Arc<Self>, happened: Happened) {
+        let coordinator = self.coordinator.clone();
+        coordinator.driver.tell(self, happened);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The transaction's id.
+    pub fn id(&self) -> Uuid {
+        self.transaction.transaction_id
     }
 }
 
-/// Why a record that was found or made ABORTED is so. None where that can't be read now.
-async fn recorded_reason(store: &Store, transaction_id: Uuid) -> Option<Refusal> {
-    let read = tokio::time::timeout(READ_WITHIN, store.record(transaction_id)).await;
-    read.ok()?.ok()??.refusal
+impl Voter for Attempt {
+    fn voted(self: Arc<Self>, participant: usize, voted: Voted) {
+        self.tell(Happened::Voted(participant, voted));
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
 }

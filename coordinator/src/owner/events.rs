@@ -14,6 +14,10 @@ use crate::store::{Doubt, Record};
 
 /// What happened.
 pub enum Happened {
+    /// It begins.
+    Begun,
+    /// A time came that was scheduled.
+    TimePassed,
     /// A participant voted, by its place.
     Voted(usize, Voted),
     /// The STAGING insert returned; with the record's reason, where it was found aborted.

@@ -1,13 +1,13 @@
-//! Drives one attempt: feeds [`protocol::owner::Owner`] with what happened and carries out what it commands.
-//!
-//! An attempt runs in a task of its own, so that a client that goes away can't cut it off between its durable steps.
+//! Drives attempts: feeds [`protocol::owner::Owner`] with what happened and carries out what it commands.
 mod active;
 mod answer;
 mod attempt;
+mod driver;
 mod events;
 #[cfg(test)]
 mod tests;
 
 pub use active::Active;
 pub use answer::{Answer, is_refused};
-pub use attempt::{Attempt, place};
+pub use attempt::{Request, place};
+pub use driver::Driver;

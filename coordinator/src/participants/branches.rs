@@ -1,17 +1,21 @@
 //! An order's branches, in each participant's own language.
-use prost::Message;
+use bytes::{Bytes, BytesMut};
+use participant::TransactionRef;
 use proto::assent::inventory::v1::{InventoryBranch, StockLine};
 use proto::assent::order::v1::{OrderBranch, OrderLine};
 use proto::assent::payment::v1::PaymentBranch;
 use proto::google::r#type::Money;
 
+use super::encoded::{self, Origin};
 use crate::domain::Order;
 
 /// The participants of an order.
 pub const OF_AN_ORDER: [&str; 3] = ["inventory", "order", "payment"];
+/// The same, as a record keeps them.
+pub const JOINED: &str = "inventory,order,payment";
 
-/// The encoded branches of an order, in the order of [`OF_AN_ORDER`].
-pub fn of_order(order: &Order, request_id: &str) -> [Vec<u8>; 3] {
+/// The branches of an order, encoded for PREPARE, in the order of [`OF_AN_ORDER`].
+pub fn of_order(transaction: TransactionRef, origin: &Origin, order: &Order, request_id: &str) -> [Bytes; 3] {
     let total = Money::from_minor(&order.currency, order.total_minor);
     let lines = order.lines.iter();
     let inventory = InventoryBranch {
@@ -30,5 +34,11 @@ pub fn of_order(order: &Order, request_id: &str) -> [Vec<u8>; 3] {
         total: Some(total.clone()),
     };
     let payment = PaymentBranch { account: order.account.clone(), amount: Some(total) };
-    [inventory.encode_to_vec(), stored.encode_to_vec(), payment.encode_to_vec()]
+    // Most fit: an order of one line takes half of it.
+    let buffer = &mut BytesMut::with_capacity(1024);
+    [
+        encoded::branch(buffer, transaction, origin, &inventory),
+        encoded::branch(buffer, transaction, origin, &stored),
+        encoded::branch(buffer, transaction, origin, &payment),
+    ]
 }

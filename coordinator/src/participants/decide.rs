@@ -3,15 +3,20 @@
 //! One entry per transaction: whoever asks for the same again waits with the first. The lane remembers only while the
 //! process lives; what it loses is found again by recovery, because the decision stands in the record.
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use participant::server::MAX_MESSAGE_BYTES;
 use participant::{Refusal, TransactionRef, crash_point};
 use proto::assent::transaction::v1 as wire;
 use protocol::Decision;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
+use super::encoded::{self, Parts};
 use super::{Client, refusal_to_wire};
 
 /// Transactions in one RPC, at most.
@@ -19,22 +24,26 @@ const MAX_BATCH: usize = 1024;
 /// Decisions that wait for a participant that is down, at most; beyond it the newest is left to recovery.
 const MAX_WAITING: usize = 200_000;
 const TIMEOUT: Duration = Duration::from_millis(2500);
+const COMMIT: PathAndQuery = PathAndQuery::from_static("/assent.transaction.v1.ParticipantService/Commit");
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Short, because what is in doubt must be settled soon after a participant is back.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Who waits for the acknowledgement; dropped when the decision is acknowledged, or given up by the lane.
+pub type Waiter = Arc<dyn Send + Sync>;
 
 struct Order {
     transaction: TransactionRef,
     decision: Decision,
     refusal: Option<Refusal>,
-    done: oneshot::Sender<()>,
+    waiter: Waiter,
 }
 
 struct Waiting {
     transaction: TransactionRef,
     decision: Decision,
     refusal: Option<Refusal>,
-    done: Vec<oneshot::Sender<()>>,
+    waiters: Vec<Waiter>,
 }
 
 /// A handle on the lane.
@@ -45,30 +54,28 @@ pub struct DecisionLane {
 
 impl DecisionLane {
     /// Starts the lane's task.
-    pub fn start(participant: String, client: Client) -> Self {
+    pub fn start(participant: String, client: Client, channel: Channel) -> Self {
         let (orders, queue) = mpsc::unbounded_channel();
-        let lane = Lane { participant, client, queue, ready: VecDeque::new(), waiting: HashMap::new() };
+        let commits = tonic::client::Grpc::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let (ready, waiting) = (VecDeque::new(), HashMap::new());
+        let lane = Lane { participant, client, commits, queue, ready, waiting };
         tokio::spawn(lane.run());
         DecisionLane { orders }
     }
 
-    /// Has a decision sent until it is acknowledged. The receiver resolves then, or fails when the lane gives it up.
-    pub fn send(
-        &self,
-        transaction: TransactionRef,
-        decision: Decision,
-        refusal: Option<Refusal>,
-    ) -> oneshot::Receiver<()> {
-        let (done, receiver) = oneshot::channel();
-        // When the lane is gone the receiver fails at once.
-        let _ = self.orders.send(Order { transaction, decision, refusal, done });
-        receiver
+    /// Has a decision sent until it is acknowledged, and `waiter` kept until then, or until the lane gives it up.
+    pub fn send(&self, transaction: TransactionRef, decision: Decision, refusal: Option<Refusal>, waiter: Waiter) {
+        // A lane that is gone drops it at once.
+        let _ = self.orders.send(Order { transaction, decision, refusal, waiter });
     }
 }
 
 struct Lane {
     participant: String,
     client: Client,
+    commits: tonic::client::Grpc<Channel>,
     queue: mpsc::UnboundedReceiver<Order>,
     /// Ids to send, in order; each is a key of `waiting`.
     ready: VecDeque<Uuid>,
@@ -103,7 +110,7 @@ impl Lane {
         let id = order.transaction.transaction_id;
         if let Some(waiting) = self.waiting.get_mut(&id) {
             if waiting.decision == order.decision {
-                waiting.done.push(order.done);
+                waiting.waiters.push(order.waiter);
             } else {
                 tracing::error!(transaction_id = %id, participant = %self.participant,
                     "decision-stability: asked to send {:?} while {:?} is being sent", order.decision, waiting.decision);
@@ -114,8 +121,8 @@ impl Lane {
             return;
         }
         self.ready.push_back(id);
-        let Order { transaction, decision, refusal, done } = order;
-        self.waiting.insert(id, Waiting { transaction, decision, refusal, done: vec![done] });
+        let Order { transaction, decision, refusal, waiter } = order;
+        self.waiting.insert(id, Waiting { transaction, decision, refusal, waiters: vec![waiter] });
     }
 
     /// Sends a batch: its commits in one RPC, its aborts in another. False when something has to be sent again.
@@ -126,7 +133,7 @@ impl Lane {
             let Some(waiting) = self.waiting.get(&id) else { continue };
             match waiting.decision {
                 Decision::Commit => {
-                    commits.push(waiting.transaction.into());
+                    commits.push(waiting.transaction);
                     commit_ids.push(id);
                 }
                 Decision::Abort => {
@@ -138,8 +145,7 @@ impl Lane {
                 }
             }
         }
-        let (committed, aborted) =
-            tokio::join!(commit(self.client.clone(), commits), abort(self.client.clone(), aborts));
+        let (committed, aborted) = tokio::join!(commit(&mut self.commits, commits), abort(self.client.clone(), aborts));
         let committed = self.settle(commit_ids, committed);
         let aborted = self.settle(abort_ids, aborted);
         committed && aborted
@@ -158,9 +164,7 @@ impl Lane {
             let acknowledgement = acknowledgements.next().map(wire::Acknowledgement::try_from);
             match acknowledgement {
                 Some(Ok(wire::Acknowledgement::Done | wire::Acknowledgement::Ignored)) => {
-                    for done in self.waiting.remove(&id).map(|waiting| waiting.done).unwrap_or_default() {
-                        let _ = done.send(());
-                    }
+                    self.waiting.remove(&id);
                 }
                 Some(Ok(wire::Acknowledgement::Alarm)) => {
                     // Repeating it changes nothing: an operator has to look, and the doctor shows where.
@@ -178,14 +182,21 @@ impl Lane {
     }
 }
 
-async fn commit(mut client: Client, transactions: Vec<wire::TransactionRef>) -> Result<Vec<i32>, Status> {
+async fn commit(
+    client: &mut tonic::client::Grpc<Channel>,
+    transactions: Vec<TransactionRef>,
+) -> Result<Vec<i32>, Status> {
     if transactions.is_empty() {
         return Ok(Vec::new());
     }
-    let mut request = Request::new(wire::CommitRequest { transactions, durable: false });
+    let mut request = Request::new(encoded::commits(transactions.into_iter()));
     request.set_timeout(TIMEOUT);
     crash_point::pass("commit.before_send");
-    let response = tokio::time::timeout(TIMEOUT, client.commit(request)).await;
+    let call = async {
+        client.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        client.unary(request, COMMIT, Parts::<wire::CommitResponse>::default()).await
+    };
+    let response = tokio::time::timeout(TIMEOUT, call).await;
     crash_point::pass("commit.after_send");
     Ok(response.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner().acknowledgements)
 }

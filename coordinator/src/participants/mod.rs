@@ -4,6 +4,7 @@
 pub mod branches;
 mod calls;
 mod decide;
+pub mod encoded;
 mod prepare;
 mod rounds;
 
@@ -19,8 +20,8 @@ use tonic::transport::{Channel, Endpoint};
 use crate::config::ParticipantAddress;
 
 pub use calls::{BranchRow, CallError};
-pub use decide::DecisionLane;
-pub use prepare::PrepareLane;
+pub use decide::{DecisionLane, Waiter};
+pub use prepare::{PrepareLane, Voter};
 use rounds::Rounds;
 
 /// The client of a participant.
@@ -92,8 +93,8 @@ impl Participants {
                 .max_encoding_message_size(MAX_MESSAGE_BYTES);
             list.push(Participant {
                 name: address.name.clone(),
-                prepare: PrepareLane::start(address.name.clone(), client.clone(), rounds.clone()),
-                decide: DecisionLane::start(address.name.clone(), client.clone()),
+                prepare: PrepareLane::start(address.name.clone(), channel.clone(), rounds.clone()),
+                decide: DecisionLane::start(address.name.clone(), client.clone(), channel.clone()),
                 client,
                 channel,
             });

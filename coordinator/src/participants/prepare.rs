@@ -1,15 +1,20 @@
 //! The PREPARE lane: one batched RPC in flight, the next batch collects meanwhile. A lane lingers for the other
 //! participants' lanes alone, see [`super::rounds`].
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use participant::crash_point;
-use prost::Message;
+use participant::server::MAX_MESSAGE_BYTES;
 use proto::assent::transaction::v1 as wire;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
+use super::encoded::Parts;
 use super::rounds::Rounds;
-use super::{Client, Voted, refusal_of, vote_of};
+use super::{Voted, refusal_of, vote_of};
 
 /// Branches in one RPC, at most.
 const MAX_BRANCHES: usize = 1024;
@@ -17,11 +22,22 @@ const MAX_BRANCHES: usize = 1024;
 const MAX_BYTES: usize = 3_500_000;
 /// Longer than a participant takes to say that it is in doubt itself.
 const TIMEOUT: Duration = Duration::from_millis(2000);
+const PREPARE: PathAndQuery = PathAndQuery::from_static("/assent.transaction.v1.ParticipantService/Prepare");
+
+/// Who asks for votes.
+pub trait Voter: Send + Sync {
+    /// Takes a vote. It is called by a lane's task: it must only pass it on.
+    fn voted(self: Arc<Self>, participant: usize, voted: Voted);
+    /// No vote is wanted any more: a PREPARE that was not sent yet need not be.
+    fn is_over(&self) -> bool;
+}
 
 struct Ask {
-    branch: wire::PrepareBranch,
-    bytes: usize,
-    reply: oneshot::Sender<Voted>,
+    /// See [`super::encoded::branch`].
+    branch: Bytes,
+    voter: Arc<dyn Voter>,
+    /// Which participant this one is to the voter.
+    participant: usize,
 }
 
 /// A handle on the lane.
@@ -32,115 +48,135 @@ pub struct PrepareLane {
 
 impl PrepareLane {
     /// Starts the lane's task.
-    pub fn start(participant: String, client: Client, rounds: Rounds) -> Self {
+    pub fn start(participant: String, channel: Channel, rounds: Rounds) -> Self {
         let (asks, queue) = mpsc::unbounded_channel();
-        tokio::spawn(run(participant, client, rounds, queue));
+        let client = tonic::client::Grpc::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        tokio::spawn(Lane { participant, client, rounds, queue }.run());
         PrepareLane { asks }
     }
 
-    /// Asks for a vote. A caller that goes away before the PREPARE was sent takes it back.
-    pub async fn prepare(&self, branch: wire::PrepareBranch) -> Voted {
-        let (reply, answer) = oneshot::channel();
-        let bytes = branch.encoded_len();
-        // A lane that is gone answers nothing, which is the same doubt.
-        let _ = self.asks.send(Ask { branch, bytes, reply });
-        answer.await.unwrap_or_else(|_| Voted::unknown("SHUTTING_DOWN", "the coordinator is shutting down"))
+    /// Asks for a vote on an encoded branch, for a voter to whom this is its participant of that place.
+    pub fn prepare(&self, branch: Bytes, voter: Arc<dyn Voter>, participant: usize) {
+        // A lane that is gone answers nothing, which is doubt as well.
+        let _ = self.asks.send(Ask { branch, voter, participant });
     }
 }
 
-async fn run(participant: String, mut client: Client, rounds: Rounds, mut queue: mpsc::UnboundedReceiver<Ask>) {
-    let mut carried: Option<Ask> = None;
-    let mut gone = 0;
-    loop {
-        let first = match carried.take() {
-            Some(ask) => ask,
-            None => match queue.recv().await {
+struct Lane {
+    participant: String,
+    client: tonic::client::Grpc<Channel>,
+    rounds: Rounds,
+    queue: mpsc::UnboundedReceiver<Ask>,
+}
+
+impl Lane {
+    async fn run(mut self) {
+        let mut carried: Option<Ask> = None;
+        let mut gone = 0;
+        loop {
+            let first = match carried.take() {
                 Some(ask) => ask,
-                None => return,
-            },
-        };
-        let under_way = rounds.join(gone).await;
-        gone = under_way.round;
-        let mut bytes = first.bytes;
-        let mut batch = vec![first];
-        while batch.len() < MAX_BRANCHES {
-            match queue.try_recv() {
-                Ok(ask) if bytes + ask.bytes > MAX_BYTES => {
-                    carried = Some(ask);
-                    break;
-                }
-                Ok(ask) => {
-                    bytes += ask.bytes;
-                    batch.push(ask);
-                }
-                Err(_) => break,
-            }
-        }
-        batch.retain(|ask| !ask.reply.is_closed());
-        if !batch.is_empty() {
-            send(&participant, &mut client, batch).await;
-        }
-        drop(under_way);
-    }
-}
-
-/// Sends a batch and answers everyone in it. A batch that is refused as such is sent again one by one, so that one bad
-/// branch can't fail its neighbours.
-async fn send(participant: &str, client: &mut Client, batch: Vec<Ask>) {
-    let (branches, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|ask| (ask.branch, ask.reply)).unzip();
-    let alone = branches.len() == 1;
-    // Kept only to be sent again; cheap beside the RPC, because a branch is one buffer.
-    let again = if alone { Vec::new() } else { branches.clone() };
-    match call(client, branches).await {
-        Ok(results) if results.len() == replies.len() => {
-            for (result, reply) in results.into_iter().zip(replies) {
-                let voted = Voted { vote: vote_of(result.vote), refusal: result.refusal.map(refusal_of) };
-                let _ = reply.send(voted);
-            }
-        }
-        Err(status) if !alone && is_about_one(&status) => {
-            for (branch, reply) in again.into_iter().zip(replies) {
-                let voted = match call(client, vec![branch]).await.map(|mut results| results.pop()) {
-                    Ok(Some(result)) => Voted { vote: vote_of(result.vote), refusal: result.refusal.map(refusal_of) },
-                    Ok(None) => Voted::unknown("PARTICIPANT_UNAVAILABLE", format!("{participant} answered no result")),
-                    Err(status) => doubt(participant, &status),
-                };
-                let _ = reply.send(voted);
-            }
-        }
-        failed => {
-            let voted = match failed {
-                Err(status) => doubt(participant, &status),
-                Ok(results) => Voted::unknown(
-                    "PARTICIPANT_UNAVAILABLE",
-                    format!("{participant} answered {} of {} branches", results.len(), replies.len()),
-                ),
+                None => match self.queue.recv().await {
+                    Some(ask) => ask,
+                    None => return,
+                },
             };
-            for reply in replies {
-                let _ = reply.send(voted.clone());
+            let under_way = self.rounds.join(gone).await;
+            gone = under_way.round;
+            let mut bytes = first.branch.len();
+            let mut batch = vec![first];
+            while batch.len() < MAX_BRANCHES {
+                match self.queue.try_recv() {
+                    Ok(ask) if bytes + ask.branch.len() > MAX_BYTES => {
+                        carried = Some(ask);
+                        break;
+                    }
+                    Ok(ask) => {
+                        bytes += ask.branch.len();
+                        batch.push(ask);
+                    }
+                    Err(_) => break,
+                }
+            }
+            batch.retain(|ask| !ask.voter.is_over());
+            if !batch.is_empty() {
+                self.send(batch).await;
+            }
+            drop(under_way);
+        }
+    }
+
+    /// Sends a batch and answers everyone in it. A batch that is refused as such is sent again one by one, so that one bad
+    /// branch can't fail its neighbours.
+    async fn send(&mut self, batch: Vec<Ask>) {
+        let alone = batch.len() == 1;
+        match self.call(batch.iter().map(|ask| ask.branch.clone()).collect()).await {
+            Ok(results) if results.len() == batch.len() => {
+                for (ask, result) in batch.into_iter().zip(results) {
+                    ask.voter.voted(ask.participant, voted(result));
+                }
+            }
+            Err(status) if !alone && is_about_one(&status) => {
+                for Ask { branch, voter, participant } in batch {
+                    let answer = match self.call(vec![branch]).await.map(|mut results| results.pop()) {
+                        Ok(Some(result)) => voted(result),
+                        Ok(None) => self.doubt(format!("{} answered no result", self.participant)),
+                        Err(status) => self.doubtful(&status),
+                    };
+                    voter.voted(participant, answer);
+                }
+            }
+            failed => {
+                let doubt = match failed {
+                    Err(status) => self.doubtful(&status),
+                    Ok(results) => self.doubt(format!(
+                        "{} answered {} of {} branches",
+                        self.participant,
+                        results.len(),
+                        batch.len()
+                    )),
+                };
+                for ask in batch {
+                    ask.voter.voted(ask.participant, doubt.clone());
+                }
             }
         }
     }
+
+    async fn call(&mut self, branches: Vec<Bytes>) -> Result<Vec<wire::PrepareResult>, Status> {
+        let mut request = Request::new(branches);
+        request.set_timeout(TIMEOUT);
+        crash_point::pass("prepare.before_send");
+        let call = async {
+            self.client.ready().await.map_err(|error| Status::from_error(error.into()))?;
+            self.client.unary(request, PREPARE, Parts::<wire::PrepareResponse>::default()).await
+        };
+        // A peer that has stopped reading never sees the deadline in the header, so it is kept here as well.
+        let response = tokio::time::timeout(TIMEOUT, call).await;
+        crash_point::pass("prepare.after_send");
+        match response {
+            Ok(response) => Ok(response?.into_inner().results),
+            Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} ms", TIMEOUT.as_millis()))),
+        }
+    }
+
+    fn doubt(&self, message: String) -> Voted {
+        Voted::unknown("PARTICIPANT_UNAVAILABLE", message)
+    }
+
+    fn doubtful(&self, status: &Status) -> Voted {
+        let reason =
+            if status.code() == Code::InvalidArgument { "INVALID_ARGUMENT" } else { "PARTICIPANT_UNAVAILABLE" };
+        Voted::unknown(reason, format!("{}: {}", self.participant, super::calls::describe(status)))
+    }
 }
 
-async fn call(client: &mut Client, branches: Vec<wire::PrepareBranch>) -> Result<Vec<wire::PrepareResult>, Status> {
-    let mut request = Request::new(wire::PrepareRequest { branches });
-    request.set_timeout(TIMEOUT);
-    crash_point::pass("prepare.before_send");
-    // A peer that has stopped reading never sees the deadline in the header, so it is kept here as well.
-    let response = tokio::time::timeout(TIMEOUT, client.prepare(request)).await;
-    crash_point::pass("prepare.after_send");
-    match response {
-        Ok(response) => Ok(response?.into_inner().results),
-        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} ms", TIMEOUT.as_millis()))),
-    }
+fn voted(result: wire::PrepareResult) -> Voted {
+    Voted { vote: vote_of(result.vote), refusal: result.refusal.map(refusal_of) }
 }
 
 fn is_about_one(status: &Status) -> bool {
     matches!(status.code(), Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted)
-}
-
-fn doubt(participant: &str, status: &Status) -> Voted {
-    let reason = if status.code() == Code::InvalidArgument { "INVALID_ARGUMENT" } else { "PARTICIPANT_UNAVAILABLE" };
-    Voted::unknown(reason, format!("{participant}: {}", super::calls::describe(status)))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use participant::{Refusal, TransactionRef, crash_point, names};
 use protocol::record::Abort;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::Recovered;
 use crate::coordinator::Coordinator;
 use crate::owner::is_refused;
-use crate::participants::Voted;
+use crate::participants::{Voted, Waiter};
 use crate::store::{NewRecord, Record};
 
 /// How long a run waits for the decision to be acknowledged; it goes on being sent after that.
@@ -47,7 +47,7 @@ pub async fn run(coordinator: &Arc<Coordinator>, transaction: TransactionRef, pa
             no: None,
             doubts: Vec::new(),
             fences: FuturesUnordered::new(),
-            sent: Vec::new(),
+            acknowledged: None,
         };
         if let Some(recovered) = run.until_known().await {
             return recovered;
@@ -65,7 +65,8 @@ struct Run<'a> {
     no: Option<Refusal>,
     doubts: Vec<String>,
     fences: FuturesUnordered<BoxFuture<'a, (usize, Voted)>>,
-    sent: Vec<oneshot::Receiver<()>>,
+    /// Ends when every participant has acknowledged.
+    acknowledged: Option<oneshot::Receiver<()>>,
 }
 
 impl Run<'_> {
@@ -164,11 +165,14 @@ impl Run<'_> {
 
     fn send(&mut self, decision: Decision) -> Option<Event> {
         let refusal = (decision == Decision::Abort).then(|| self.why_aborted());
+        let (waiter, acknowledged) = oneshot::channel();
+        let waiter: Waiter = Arc::new(waiter);
         for name in &self.names {
             if let Some(known) = self.coordinator.participants.get(name) {
-                self.sent.push(known.decide.send(self.transaction, decision, refusal.clone()));
+                known.decide.send(self.transaction, decision, refusal.clone(), waiter.clone());
             }
         }
+        self.acknowledged = Some(acknowledged);
         None
     }
 
@@ -186,14 +190,14 @@ impl Run<'_> {
             transaction_id: self.transaction.transaction_id,
             owner_id: self.coordinator.owner_id.clone(),
             deadline_unix_ms: self.transaction.deadline_unix_ms,
-            participants: names::join(&self.names),
+            participants: names::join(&self.names).into(),
             ..NewRecord::default()
         };
         if let Some(record) = &self.record {
             new.client_id.clone_from(&record.client_id);
             new.request_id.clone_from(&record.request_id);
             new.request_digest.clone_from(&record.request_digest);
-            new.owner_id.clone_from(&record.owner_id);
+            new.owner_id = record.owner_id.as_str().into();
         }
         Arc::new(new)
     }
@@ -205,7 +209,9 @@ impl Run<'_> {
             decided => tracing::info!(transaction_id = %id, outcome = ?decided, "recovered"),
         }
         // The lanes go on if this is over first.
-        let _ = tokio::time::timeout(ACKNOWLEDGED_WITHIN, join_all(self.sent)).await;
+        if let Some(acknowledged) = self.acknowledged {
+            let _ = tokio::time::timeout(ACKNOWLEDGED_WITHIN, acknowledged).await;
+        }
         Recovered { outcome, detail: self.doubts.join("; ") }
     }
 }

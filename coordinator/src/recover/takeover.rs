@@ -48,7 +48,7 @@ async fn take_over_records(coordinator: &Arc<Coordinator>, suspects: &HashSet<Uu
         if coordinator.active.drives(transaction_id) {
             continue;
         }
-        if owner_id == coordinator.owner_id && !suspects.contains(&transaction_id) {
+        if *owner_id == *coordinator.owner_id && !suspects.contains(&transaction_id) {
             next.insert(transaction_id);
             continue;
         }
@@ -75,7 +75,7 @@ async fn take_over_rows(coordinator: &Arc<Coordinator>, suspects: &HashSet<(Stri
             if coordinator.active.drives(id) {
                 continue;
             }
-            if row.owner_id == coordinator.owner_id {
+            if *row.owner_id == *coordinator.owner_id {
                 let suspect = (participant.clone(), id);
                 if !suspects.contains(&suspect) {
                     next.insert(suspect);

@@ -75,7 +75,7 @@ pub struct Record {
 pub struct Doubt(pub String);
 
 /// How long an operation may take; a little longer than the writer itself tries.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(2000);
+pub const ANSWERED_WITHIN: Duration = Duration::from_millis(2000);
 
 /// A handle on the coordinator's database.
 #[derive(Clone)]
@@ -105,6 +105,16 @@ impl Store {
         }
     }
 
+    /// The same, and has the reply told by the writer's task. None is told by a database that has stopped answering.
+    pub fn stage_then(&self, record: Arc<NewRecord>, then: impl FnOnce(Result<Stage, Doubt>) + Send + 'static) {
+        self.writer.submit_then(Entry::Stage(record), move |reply| {
+            then(match reply {
+                Reply::Stage(stage) => Ok(stage),
+                other => Err(other.into_doubt()),
+            });
+        });
+    }
+
     /// Aborts a record, forced. See [`protocol::record::abort`].
     pub async fn abort(&self, record: Arc<NewRecord>, refusal: Refusal) -> Result<Abort, Doubt> {
         self.abort_entry(Entry::Abort(record, refusal)).await
@@ -123,12 +133,19 @@ impl Store {
         }
     }
 
-    /// Writes, lazily, what was decided and what the client was told.
-    pub async fn finish(&self, finish: Finish) -> Result<(), Doubt> {
-        match self.submit(Entry::Finish(finish)).await? {
-            Reply::Finished => Ok(()),
-            other => Err(other.into_doubt()),
-        }
+    /// Writes, lazily, what was decided and what the client was told; has the reply told by the writer's task.
+    pub fn finish_then(&self, finish: Finish, then: impl FnOnce(Result<(), Doubt>) + Send + 'static) {
+        self.writer.submit_then(Entry::Finish(finish), move |reply| {
+            then(match reply {
+                Reply::Finished => Ok(()),
+                other => Err(other.into_doubt()),
+            });
+        });
+    }
+
+    /// What is said of an operation that was not answered within [`ANSWERED_WITHIN`].
+    pub fn unanswered() -> Doubt {
+        Doubt(format!("no answer within {} ms", ANSWERED_WITHIN.as_millis()))
     }
 
     async fn abort_entry(&self, entry: Entry) -> Result<Abort, Doubt> {
@@ -142,7 +159,7 @@ impl Store {
         // A database that has stopped answering must not keep a client waiting; the entry may still be carried out.
         match tokio::time::timeout(ANSWERED_WITHIN, self.writer.submit(entry)).await {
             Ok(reply) => reply.map_err(|stopped| Doubt(stopped.to_string())),
-            Err(_) => Err(Doubt(format!("no answer within {} ms", ANSWERED_WITHIN.as_millis()))),
+            Err(_) => Err(Store::unanswered()),
         }
     }
 }

@@ -3,17 +3,19 @@
 //! A batch runs kind by kind (stages, aborts, commits, finishes), each kind with set-based statements that see what the
 //! one before wrote: the same as carrying out its entries one after the other in that order. Rows are touched in sorted
 //! order, so that two coordinators on one database rarely deadlock; when they do, the batch is run again.
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::mem::Discriminant;
 use std::sync::Arc;
 
 use participant::Refusal;
-use participant::duplicates::Duplicates;
+use participant::duplicates::{self, Duplicates};
 use participant::group_commit::{Urgency, Work};
 use participant::postgres::conflict;
 use protocol::Decision;
 use protocol::record::{self, Abort, Commit, RecordState, Stage};
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, PgConnection};
 use uuid::Uuid;
 
 use super::{ClientAnswer, Doubt, answer_code, decided_state, state_code, state_of};
@@ -30,11 +32,11 @@ pub struct NewRecord {
     /// Digest of the request's content.
     pub request_digest: Vec<u8>,
     /// The incarnation that drives the attempt.
-    pub owner_id: String,
+    pub owner_id: Arc<str>,
     /// The attempt's deadline.
     pub deadline_unix_ms: i64,
     /// Names of the participants, joined by commas.
-    pub participants: String,
+    pub participants: Cow<'static, str>,
 }
 
 /// What an owner writes, lazily, after its answer.
@@ -159,7 +161,14 @@ impl Batch<'_> {
         let wanted: Vec<&NewRecord> = stages.iter().map(|(_, record)| *record).collect();
         let above: Vec<&NewRecord> =
             wanted.iter().copied().filter(|record| record.deadline_unix_ms > watermark).collect();
-        let inserted = stage(connection, &above, duplicates_expected).await?;
+        if !duplicates_expected && above.len() == stages.len() {
+            stage_new(connection, &above).await?;
+            for (place, _) in stages {
+                self.answer(place, Reply::Stage(Stage::Staged));
+            }
+            return Ok(());
+        }
+        let inserted = stage(connection, &above).await?;
         let left: Vec<&NewRecord> =
             wanted.into_iter().filter(|record| !inserted.contains(&record.transaction_id)).collect();
         let standing = standing(connection, &left).await?;
@@ -325,24 +334,22 @@ macro_rules! insert {
     };
 }
 
-macro_rules! stage {
-    ($conflict:literal) => {
-        concat!(
-            "WITH staged AS (",
-            insert!($conflict),
-            "), noted AS (INSERT INTO undecided SELECT transaction_id FROM staged) SELECT transaction_id FROM staged"
-        )
-    };
+/// Inserts STAGING records that are expected to meet no other: one that does fails the statement. Waits for other
+/// coordinators' inserts of the same.
+async fn stage_new(connection: &mut PgConnection, records: &[&NewRecord]) -> Result<(), sqlx::Error> {
+    let stage = concat!("WITH staged AS (", insert!(""), ") INSERT INTO undecided SELECT transaction_id FROM staged");
+    let columns = columns(records, RecordState::Staging, true, &HashMap::new())?;
+    let staged = sqlx::query_with(stage, columns).execute(connection).await?;
+    duplicates::all(staged.rows_affected(), records.len())
 }
 
-/// Inserts STAGING records where they meet no other; returns what was inserted. Waits for other coordinators' inserts of
-/// the same. If duplicates are not expected, one fails the statement.
-async fn stage(
-    connection: &mut PgConnection,
-    records: &[&NewRecord],
-    duplicates_expected: bool,
-) -> Result<HashSet<Uuid>, sqlx::Error> {
-    let stage = if duplicates_expected { stage!(" ON CONFLICT DO NOTHING") } else { stage!("") };
+/// Inserts STAGING records where they meet no other; returns what was inserted.
+async fn stage(connection: &mut PgConnection, records: &[&NewRecord]) -> Result<HashSet<Uuid>, sqlx::Error> {
+    let stage = concat!(
+        "WITH staged AS (",
+        insert!(" ON CONFLICT DO NOTHING"),
+        "), noted AS (INSERT INTO undecided SELECT transaction_id FROM staged) SELECT transaction_id FROM staged"
+    );
     insert(connection, stage, records, RecordState::Staging, true, &HashMap::new()).await
 }
 
@@ -368,25 +375,35 @@ async fn insert(
     if records.is_empty() {
         return Ok(HashSet::new());
     }
-    let inserted: Vec<Uuid> = sqlx::query_scalar(statement)
-        .bind(records.iter().map(|record| record.transaction_id).collect::<Vec<_>>())
-        .bind(records.iter().map(|record| record.client_id.as_str()).collect::<Vec<_>>())
-        .bind(records.iter().map(|record| record.request_id.as_str()).collect::<Vec<_>>())
-        .bind(records.iter().map(|record| record.request_digest.as_slice()).collect::<Vec<_>>())
-        .bind(records.iter().map(|record| record.owner_id.as_str()).collect::<Vec<_>>())
-        .bind(records.iter().map(|record| record.deadline_unix_ms).collect::<Vec<_>>())
-        .bind(records.iter().map(|record| record.participants.as_str()).collect::<Vec<_>>())
-        .bind(
-            records
-                .iter()
-                .map(|record| refusals.get(&record.transaction_id).map(|refusal| refusal.to_json()))
-                .collect::<Vec<_>>(),
-        )
-        .bind(state_code(state))
-        .bind(holds_request)
-        .fetch_all(connection)
-        .await?;
+    let columns = columns(records, state, holds_request, refusals)?;
+    let inserted: Vec<Uuid> = sqlx::query_scalar_with(statement, columns).fetch_all(connection).await?;
     Ok(inserted.into_iter().collect())
+}
+
+/// Records as the columns that are inserted.
+fn columns(
+    records: &[&NewRecord],
+    state: RecordState,
+    holds_request: bool,
+    refusals: &HashMap<Uuid, &Refusal>,
+) -> Result<PgArguments, sqlx::Error> {
+    let reasons = records.iter().map(|record| refusals.get(&record.transaction_id).map(|refusal| refusal.to_json()));
+    let mut columns = PgArguments::default();
+    let add = || -> Result<(), sqlx::error::BoxDynError> {
+        columns.add(records.iter().map(|record| record.transaction_id).collect::<Vec<_>>())?;
+        columns.add(records.iter().map(|record| record.client_id.as_str()).collect::<Vec<_>>())?;
+        columns.add(records.iter().map(|record| record.request_id.as_str()).collect::<Vec<_>>())?;
+        columns.add(records.iter().map(|record| record.request_digest.as_slice()).collect::<Vec<_>>())?;
+        columns.add(records.iter().map(|record| &*record.owner_id).collect::<Vec<_>>())?;
+        columns.add(records.iter().map(|record| record.deadline_unix_ms).collect::<Vec<_>>())?;
+        columns.add(records.iter().map(|record| &*record.participants).collect::<Vec<_>>())?;
+        // What is shorter than the others is filled up with NULL.
+        columns.add(if refusals.is_empty() { Vec::new() } else { reasons.collect::<Vec<_>>() })?;
+        columns.add(state_code(state))?;
+        columns.add(holds_request)
+    };
+    add().map_err(sqlx::Error::Encode)?;
+    Ok(columns)
 }
 
 /// Inserts ABORTED records, each taking its request if that is known and free; returns which did.

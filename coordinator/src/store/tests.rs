@@ -17,9 +17,9 @@ fn attempt(request_id: &str) -> Arc<NewRecord> {
         client_id: "client".to_owned(),
         request_id: request_id.to_owned(),
         request_digest: vec![1],
-        owner_id: "owner".to_owned(),
+        owner_id: "owner".into(),
         deadline_unix_ms: now_unix_ms() + 3_000,
-        participants: "inventory,order,payment".to_owned(),
+        participants: "inventory,order,payment".into(),
     })
 }
 
@@ -35,6 +35,12 @@ fn why() -> Refusal {
 async fn state(store: &Store, record: &NewRecord) -> (RecordState, bool) {
     let read = store.record(record.transaction_id).await.unwrap().unwrap();
     (read.state, read.holds_request)
+}
+
+async fn write(store: &Store, finish: Finish) {
+    let (then, finished) = tokio::sync::oneshot::channel();
+    store.finish_then(finish, move |written| then.send(written).unwrap());
+    finished.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -146,8 +152,8 @@ async fn a_finish_keeps_the_answer_but_never_changes_a_decision() {
     store.stage(placed.clone()).await.unwrap();
     store.stage(recovered.clone()).await.unwrap();
     store.abort(recovered.clone(), why()).await.unwrap();
-    store.finish(finish(&placed, Some(Decision::Commit), ClientAnswer::Accepted)).await.unwrap();
-    store.finish(finish(&recovered, Some(Decision::Commit), ClientAnswer::Unknown)).await.unwrap();
+    write(&store, finish(&placed, Some(Decision::Commit), ClientAnswer::Accepted)).await;
+    write(&store, finish(&recovered, Some(Decision::Commit), ClientAnswer::Unknown)).await;
     let read = store.record(placed.transaction_id).await.unwrap().unwrap();
     assert_eq!((read.state, read.client_answer), (RecordState::Committed, ClientAnswer::Accepted));
     assert!(read.decide_time.is_some());

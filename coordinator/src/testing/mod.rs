@@ -2,19 +2,22 @@
 mod participant;
 mod postgres;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::participant::TransactionRef;
 use ::participant::clock::now_unix_ms;
+use bytes::BytesMut;
 use clap::Parser;
+use proto::assent::payment::v1::PaymentBranch;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::config::Args;
 use crate::coordinator::Coordinator;
 use crate::domain::{Line, Order};
-use crate::owner::{self, Answer, Attempt};
-use crate::participants::Participants;
+use crate::owner::{self, Answer, Request};
+use crate::participants::{Participant, Participants, Voted, Voter, encoded};
 use crate::recover;
 use crate::store::NewRecord;
 
@@ -51,7 +54,7 @@ impl World {
         let args = Args::parse_from(flags);
         let store = self.postgres.store().await;
         let participants = Participants::start(&args.participants).unwrap();
-        let coordinator = Coordinator::new(args, Uuid::now_v7().to_string(), store, participants);
+        let coordinator = Coordinator::new(args, &Uuid::now_v7().to_string(), store, participants);
         recover::take_lease(&coordinator, Duration::from_secs(1)).await.unwrap();
         coordinator
     }
@@ -65,14 +68,14 @@ pub fn order(sku: &str) -> Arc<Order> {
 
 /// Places an order as a client would.
 pub async fn place(coordinator: &Arc<Coordinator>, request_id: &str, order: Arc<Order>, timeout_ms: u64) -> Answer {
-    let attempt = Attempt {
+    let request = Request {
         client_id: "client".to_owned(),
         request_id: request_id.to_owned(),
         order,
         timeout: Duration::from_millis(timeout_ms),
         is_retry: false,
     };
-    owner::place(coordinator, attempt).await
+    owner::place(coordinator, request).await
 }
 
 /// Waits until something is so.
@@ -89,7 +92,6 @@ pub async fn until(what: &str, so: impl AsyncFn() -> bool) {
 /// prepared and no record.
 pub async fn abandon(dead: &Arc<Coordinator>, request_id: &str, recorded: bool) -> Uuid {
     let transaction_id = Uuid::now_v7();
-    let names = dead.participants.names();
     let record = Arc::new(NewRecord {
         transaction_id,
         client_id: "client".to_owned(),
@@ -97,17 +99,11 @@ pub async fn abandon(dead: &Arc<Coordinator>, request_id: &str, recorded: bool) 
         request_digest: order("A").digest(),
         owner_id: dead.owner_id.clone(),
         deadline_unix_ms: now_unix_ms() + 3_000,
-        participants: names.join(","),
+        participants: dead.participants.names().join(",").into(),
     });
     let transaction = TransactionRef { transaction_id, deadline_unix_ms: record.deadline_unix_ms };
     for participant in dead.participants.iter().filter(|it| recorded || it.name == "inventory") {
-        let branch = proto::assent::transaction::v1::PrepareBranch {
-            transaction: Some(transaction.into()),
-            participants: names.clone(),
-            owner_id: dead.owner_id.clone(),
-            branch: Vec::new(),
-        };
-        assert_eq!(participant.prepare.prepare(branch).await.vote, protocol::Vote::Yes);
+        assert_eq!(vote(dead, participant, transaction).await, protocol::Vote::Yes);
     }
     if recorded {
         dead.store.stage(record).await.unwrap();
@@ -118,11 +114,23 @@ pub async fn abandon(dead: &Arc<Coordinator>, request_id: &str, recorded: bool) 
 /// Asks a participant for its vote on a transaction that nobody drives.
 pub async fn ask(coordinator: &Coordinator, participant: &str) {
     let transaction = TransactionRef { transaction_id: Uuid::now_v7(), deadline_unix_ms: now_unix_ms() + 3_000 };
-    let branch = proto::assent::transaction::v1::PrepareBranch {
-        transaction: Some(transaction.into()),
-        participants: coordinator.participants.names(),
-        owner_id: coordinator.owner_id.clone(),
-        branch: Vec::new(),
-    };
-    coordinator.participants.get(participant).unwrap().prepare.prepare(branch).await;
+    vote(coordinator, coordinator.participants.get(participant).unwrap(), transaction).await;
+}
+
+/// Asks a participant through its lane.
+async fn vote(coordinator: &Coordinator, participant: &Participant, transaction: TransactionRef) -> protocol::Vote {
+    struct Ballot(Mutex<Option<oneshot::Sender<protocol::Vote>>>);
+    impl Voter for Ballot {
+        fn voted(self: Arc<Self>, _: usize, voted: Voted) {
+            self.0.lock().unwrap().take().unwrap().send(voted.vote).unwrap();
+        }
+        fn is_over(&self) -> bool {
+            false
+        }
+    }
+    let (ballot, voted) = oneshot::channel();
+    let empty = PaymentBranch::default();
+    let branch = encoded::branch(&mut BytesMut::new(), transaction, &coordinator.origin, &empty);
+    participant.prepare.prepare(branch, Arc::new(Ballot(Mutex::new(Some(ballot)))), 0);
+    voted.await.unwrap()
 }

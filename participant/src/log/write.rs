@@ -78,19 +78,19 @@ pub async fn insert(
 /// transaction has ended.
 fn columns(state: BranchState, rows: &mut [NewRow<'_>]) -> Result<PgArguments, sqlx::Error> {
     rows.sort_unstable_by_key(|row| row.transaction.transaction_id);
-    let mut arguments = PgArguments::default();
-    let encode = |error| sqlx::Error::Encode(error);
-    arguments.add(rows.iter().map(|row| row.transaction.transaction_id).collect::<Vec<_>>()).map_err(encode)?;
-    arguments.add(rows.iter().map(|row| row.transaction.deadline_unix_ms).collect::<Vec<_>>()).map_err(encode)?;
-    arguments.add(rows.iter().map(|row| row.participants).collect::<Vec<_>>()).map_err(encode)?;
-    arguments.add(rows.iter().map(|row| row.owner_id).collect::<Vec<_>>()).map_err(encode)?;
-    arguments.add(rows.iter().map(|row| row.branch).collect::<Vec<_>>()).map_err(encode)?;
-    // What is shorter than the others is filled up with NULL.
-    arguments
-        .add(rows.iter().map_while(|row| row.refusal).map(Refusal::to_json).collect::<Vec<_>>())
-        .map_err(encode)?;
-    arguments.add(state_code(state)).map_err(encode)?;
-    Ok(arguments)
+    let mut columns = PgArguments::default();
+    let mut add = || -> Result<(), sqlx::error::BoxDynError> {
+        columns.add(rows.iter().map(|row| row.transaction.transaction_id).collect::<Vec<_>>())?;
+        columns.add(rows.iter().map(|row| row.transaction.deadline_unix_ms).collect::<Vec<_>>())?;
+        columns.add(rows.iter().map(|row| row.participants).collect::<Vec<_>>())?;
+        columns.add(rows.iter().map(|row| row.owner_id).collect::<Vec<_>>())?;
+        columns.add(rows.iter().map(|row| row.branch).collect::<Vec<_>>())?;
+        // What is shorter than the others is filled up with NULL.
+        columns.add(rows.iter().map_while(|row| row.refusal).map(Refusal::to_json).collect::<Vec<_>>())?;
+        columns.add(state_code(state))
+    };
+    add().map_err(sqlx::Error::Encode)?;
+    Ok(columns)
 }
 
 /// PREPARED rows become COMMITTED, all of which are expected to stand: if one does not, the batch is to be run again.
