@@ -7,6 +7,7 @@ use crate::config::Args;
 use crate::owner::Active;
 use crate::participants::Participants;
 use crate::recover::Recoverer;
+use crate::saga::Sagas;
 use crate::store::Store;
 
 /// One coordinator process.
@@ -21,9 +22,11 @@ pub struct Coordinator {
     pub participants: Participants,
     /// The attempts that it drives.
     pub active: Active,
+    /// The sagas that it drives.
+    pub sagas: Sagas,
     /// The recoveries that it runs.
     pub recoverer: Recoverer,
-    /// What must not be cut off: attempts and recoveries. A graceful stop waits for them.
+    /// What must not be cut off: attempts, sagas and recoveries. A graceful stop waits for them.
     pub tasks: TaskTracker,
 }
 
@@ -36,6 +39,7 @@ impl Coordinator {
             store,
             participants,
             active: Active::default(),
+            sagas: Sagas::default(),
             recoverer: Recoverer::default(),
             tasks: TaskTracker::new(),
         })

@@ -4,10 +4,10 @@
 mod active;
 mod answer;
 mod attempt;
-mod events;
+pub mod events;
 #[cfg(test)]
 mod tests;
 
-pub use active::Active;
+pub use active::{Active, Attending};
 pub use answer::{Answer, is_refused};
 pub use attempt::{Attempt, place};

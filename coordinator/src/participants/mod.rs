@@ -1,4 +1,5 @@
-//! The participants, as the coordinator sees them: a channel each, one lane for PREPAREs and one for decisions.
+//! The participants, as the coordinator sees them: a channel each, one lane for PREPAREs, one for decisions and
+//! two for the steps of sagas.
 //!
 //! Generated types stop here: the rest of the coordinator sees votes, refusals and rows.
 pub mod branches;
@@ -6,6 +7,7 @@ mod calls;
 mod decide;
 mod prepare;
 mod rounds;
+mod steps;
 
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ pub use calls::{BranchRow, CallError};
 pub use decide::DecisionLane;
 pub use prepare::PrepareLane;
 use rounds::Rounds;
+pub use steps::{StepLanes, Stepped};
 
 /// The client of a participant.
 pub type Client = ParticipantServiceClient<Channel>;
@@ -52,6 +55,8 @@ pub struct Participant {
     pub prepare: PrepareLane,
     /// Sends COMMITs and ABORTs until they are acknowledged.
     pub decide: DecisionLane,
+    /// Sends EXECUTEs and COMPENSATEs.
+    pub steps: StepLanes,
 }
 
 impl Participant {
@@ -94,6 +99,7 @@ impl Participants {
                 name: address.name.clone(),
                 prepare: PrepareLane::start(address.name.clone(), client.clone(), rounds.clone()),
                 decide: DecisionLane::start(address.name.clone(), client.clone()),
+                steps: StepLanes::start(&address.name, &client),
                 client,
                 channel,
             });
