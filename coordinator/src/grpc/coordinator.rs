@@ -99,8 +99,10 @@ impl CoordinatorService for Transactions {
                 Err(error) => (None, error.message),
             };
             let mut steps = Vec::new();
-            if let (Some(_), Some(known), true) =
-                (&saga, self.coordinator.participants.get(&participant), error.is_empty())
+            let takes_part =
+                saga.as_ref().is_some_and(|saga| saga.steps.iter().any(|it| it.step.participant == participant));
+            if let (true, Some(known), true) =
+                (takes_part, self.coordinator.participants.get(&participant), error.is_empty())
             {
                 match known.steps_of(transaction_id).await {
                     Ok(rows) => steps = rows,
