@@ -2,7 +2,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use proto::assent::order::v1::{OrderLine, PlaceOrderRequest};
+use proto::assent::order::v1::{OrderLine, OrderMode, PlaceOrderRequest};
 use proto::google::r#type::Money;
 use rand::Rng;
 use rand::seq::index;
@@ -95,6 +95,7 @@ pub enum NoShop {
 pub struct Shop {
     workload: Workload,
     lines: usize,
+    mode: OrderMode,
     /// The articles' names.
     pub skus: Vec<String>,
     /// The accounts' names.
@@ -116,7 +117,19 @@ impl Shop {
             return Err(NoShop::TooFewSkus { lines: *lines, skus: *skus });
         }
         let numbered = |letter, count: usize| (0..count).map(|number| format!("{run}-{letter}{number:05}")).collect();
-        Ok(Shop { workload: *workload, lines: *lines, skus: numbered('s', *skus), accounts: numbered('a', *accounts) })
+        Ok(Shop {
+            workload: *workload,
+            lines: *lines,
+            mode: OrderMode::Unspecified,
+            skus: numbered('s', *skus),
+            accounts: numbered('a', *accounts),
+        })
+    }
+
+    /// The same shop, whose orders are placed in this mode.
+    #[must_use]
+    pub fn in_mode(self, mode: OrderMode) -> Self {
+        Shop { mode, ..self }
     }
 
     /// Draws an order.
@@ -134,7 +147,13 @@ impl Shop {
                 std::iter::once(0).chain(beside.into_iter().map(|place| place + 1)).map(line).collect()
             }
         };
-        PlaceOrderRequest { request_id, account: self.accounts[account].clone(), lines, timeout_ms: 0 }
+        PlaceOrderRequest {
+            request_id,
+            account: self.accounts[account].clone(),
+            lines,
+            timeout_ms: 0,
+            mode: self.mode.into(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod dev;
 mod doctor;
 mod failure;
 mod health;
+mod mode;
 pub mod money;
 mod order;
 mod output;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::client::Services;
 use crate::failure::{Call, Exit, Failure, metadata, reason};
+use crate::mode::Mode;
 use crate::money::{Decimal, MoneyView, parse_currency};
 use crate::output::{Output, fields, table, time};
 
@@ -65,6 +66,9 @@ pub struct Place {
     /// Time until the order is given up; 0: the coordinator's default
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
     order_timeout_ms: i32,
+    /// How it is placed
+    #[arg(long, default_value = "atomic")]
+    mode: Mode,
 }
 
 /// One line of an order: `SKU:QTY@PRICE`.
@@ -208,6 +212,7 @@ impl Place {
             account: self.account,
             lines: lines.collect(),
             timeout_ms: self.order_timeout_ms,
+            mode: wire::OrderMode::from(self.mode).into(),
         };
         let mut client = services.orders().await?;
         let (placed, failure) = match client.place_order(services.request(message)).await {

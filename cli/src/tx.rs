@@ -1,4 +1,7 @@
 //! `assent tx`: transactions as the coordinator and every participant see them.
+mod saga;
+
+use chrono::Utc;
 use clap::Subcommand;
 use proto::assent::transaction::v1 as wire;
 use serde::Serialize;
@@ -6,6 +9,7 @@ use serde::Serialize;
 use crate::client::Services;
 use crate::failure::{Call, Exit, Failure};
 use crate::output::{Output, fields, table, time};
+use saga::{SagaView, Steer, StepRowView};
 
 /// Transactions as the coordinator and every participant see them
 #[derive(Debug, Subcommand)]
@@ -32,6 +36,21 @@ pub enum Tx {
         /// The transaction
         transaction_id: String,
     },
+    /// Have a saga wait: nothing more of it is sent until it is resumed or cancelled
+    Pause {
+        /// The saga
+        transaction_id: String,
+    },
+    /// Have a paused saga go on
+    Resume {
+        /// The saga
+        transaction_id: String,
+    },
+    /// Give a saga up, and have what took effect undone; refused once its pivot may have taken effect
+    Cancel {
+        /// The saga
+        transaction_id: String,
+    },
 }
 
 /// State of a record.
@@ -48,6 +67,8 @@ pub enum State {
 #[derive(Debug, Serialize)]
 struct RecordView {
     transaction_id: String,
+    /// "atomic" or "saga".
+    mode: &'static str,
     state: &'static str,
     request_id: String,
     client_id: String,
@@ -61,6 +82,8 @@ struct RecordView {
     decide_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stuck_reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saga: Option<SagaView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,6 +115,8 @@ struct TransactionPage {
     transaction_id: String,
     record: Option<RecordView>,
     branches: Vec<BranchView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<StepRowView>,
     timeline: Vec<Event>,
 }
 
@@ -134,6 +159,10 @@ fn refusal_view(refusal: Option<wire::Refusal>) -> Option<RefusalView> {
 
 fn record_view(record: wire::Transaction) -> RecordView {
     RecordView {
+        mode: match record.mode() {
+            wire::TransactionMode::Saga => "saga",
+            wire::TransactionMode::Atomic | wire::TransactionMode::Unspecified => "atomic",
+        },
         state: record_state(record.state()),
         client_answer: match record.client_answer() {
             wire::ClientAnswer::Accepted => "accepted",
@@ -152,6 +181,7 @@ fn record_view(record: wire::Transaction) -> RecordView {
         owner_id: record.owner_id,
         participants: record.participants,
         stuck_reason: None,
+        saga: None,
     }
 }
 
@@ -175,6 +205,9 @@ impl Tx {
             Tx::Ls { stuck, state, limit } => list(services, stuck, state, limit, output).await,
             Tx::Show { transaction_id } => show(services, transaction_id, output).await,
             Tx::Recover { transaction_id } => recover(services, transaction_id, output).await,
+            Tx::Pause { transaction_id } => saga::steer(services, transaction_id, Steer::Pause, output).await,
+            Tx::Resume { transaction_id } => saga::steer(services, transaction_id, Steer::Resume, output).await,
+            Tx::Cancel { transaction_id } => saga::steer(services, transaction_id, Steer::Cancel, output).await,
         }
     }
 }
@@ -208,6 +241,7 @@ async fn list(
         transactions.extend(page.transactions.into_iter().filter_map(|summary| {
             let mut view = record_view(summary.transaction?);
             view.stuck_reason = (!summary.stuck_reason.is_empty()).then_some(summary.stuck_reason);
+            view.saga = summary.saga.map(SagaView::from);
             Some(view)
         }));
         page_token = page.next_page_token;
@@ -220,6 +254,7 @@ async fn list(
             let refusal = record.refusal.as_ref().map(|refusal| refusal.reason.clone());
             vec![
                 record.transaction_id.clone(),
+                record.saga.as_ref().map_or_else(|| record.mode.to_owned(), |saga| format!("saga {}", saga.stands())),
                 record.state.to_owned(),
                 record.request_id.clone(),
                 record.create_time.clone().unwrap_or_default(),
@@ -227,7 +262,7 @@ async fn list(
             ]
         });
         let last = if stuck { "stuck because" } else { "reason" };
-        table(&["transaction", "state", "request", "began", last], &[], rows.collect())
+        table(&["transaction", "mode", "state", "request", "began", last], &[], rows.collect())
     })
 }
 
@@ -235,10 +270,24 @@ async fn show(services: &Services, transaction_id: String, output: Output) -> Re
     let request = services.request(wire::GetTransactionRequest { transaction_id: transaction_id.clone() });
     let answer = services.transactions().await?.get_transaction(request).await;
     let answer = answer.map_err(|status| Failure::of_status(&status, Call::Read))?.into_inner();
-    let record = answer.transaction.map(record_view);
-    let branches: Vec<BranchView> = answer.participants.into_iter().map(branch_view).collect();
-    let timeline = timeline(record.as_ref(), &branches);
-    output.print(&TransactionPage { transaction_id, record, branches, timeline }, transaction_page)
+    let mut record = answer.transaction.map(record_view);
+    let (mut branches, mut steps) = (Vec::new(), Vec::new());
+    for mut view in answer.participants {
+        steps.extend(saga::rows(&view.participant, std::mem::take(&mut view.steps)));
+        branches.push(branch_view(view));
+    }
+    if let Some(record) = &mut record {
+        record.saga = answer.saga.map(SagaView::from);
+        if record.saga.is_some() {
+            // A saga has steps, not branches; what can't be asked is still said.
+            branches.retain(|branch| branch.state != "none");
+        }
+    }
+    let mut timeline = timeline(record.as_ref(), &branches);
+    timeline.extend(saga::events(&steps));
+    // RFC 3339 in UTC with a fixed number of digits sorts as text.
+    timeline.sort_by(|one, other| one.time.cmp(&other.time));
+    output.print(&TransactionPage { transaction_id, record, branches, steps, timeline }, transaction_page)
 }
 
 /// What happened, in the order of the places' own clocks.
@@ -291,6 +340,7 @@ fn transaction_page(page: &TransactionPage) -> String {
             head.push(("request", format!("{} of client {} ({holds})", record.request_id, record.client_id)));
             head.push(("answered", record.client_answer.to_owned()));
             head.push(("owner", record.owner_id.clone()));
+            head.extend(record.saga.as_ref().map(|saga| ("saga", saga.stands())));
         }
     }
     for branch in &page.branches {
@@ -299,7 +349,14 @@ fn transaction_page(page: &TransactionPage) -> String {
     }
     let rows =
         page.timeline.iter().map(|event| vec![event.time.clone(), event.place.clone(), event.event.clone()]).collect();
-    format!("{}\n\n{}", fields(&head), table(&["time", "where", "what"], &[], rows))
+    let timeline = table(&["time", "where", "what"], &[], rows);
+    match page.record.as_ref().and_then(|record| record.saga.as_ref()) {
+        None => format!("{}\n\n{timeline}", fields(&head)),
+        Some(saga) => {
+            let steps = saga::steps_table(saga, &page.steps, Utc::now());
+            format!("{}\n\n{steps}\n\n{timeline}", fields(&head))
+        }
+    }
 }
 
 async fn recover(services: &Services, transaction_id: String, output: Output) -> Result<(), Failure> {

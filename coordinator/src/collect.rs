@@ -1,4 +1,5 @@
 //! Collects garbage: advances the watermark, tells participants END, deletes what may go.
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ async fn round(coordinator: &Coordinator) -> Result<(), sqlx::Error> {
         after = Some((last.deadline_unix_ms, last.transaction_id));
         coordinator.store.mark_ended(&end(coordinator, &records).await).await?;
     }
+    end_sagas(coordinator, watermark).await?;
     let retention = now - coordinator.args.request_retention_ms;
     let mut deleted = 0;
     for _ in 0..MAX_STEPS {
@@ -84,4 +86,47 @@ async fn end(coordinator: &Coordinator, records: &[Record]) -> Vec<Uuid> {
         left.extend(concerned.into_iter().zip(acknowledged).filter(|(_, done)| *done).map(|(record, _)| record));
     }
     left.into_iter().map(|record| record.transaction_id).collect()
+}
+
+/// Tells the participants of sagas that have ended END, step by step; notes the sagas all of whose steps have acknowledged
+/// it. A step that was never started has no row, and acknowledges it as well.
+async fn end_sagas(coordinator: &Coordinator, watermark: i64) -> Result<(), sqlx::Error> {
+    let mut after = Uuid::nil();
+    for _ in 0..MAX_STEPS {
+        let sagas = coordinator.store.sagas_to_end(watermark, after, STEP).await?;
+        let Some(last) = sagas.last() else { break };
+        after = last.transaction_id;
+        let mut left: HashSet<Uuid> = sagas.iter().map(|saga| saga.transaction_id).collect();
+        // A saga that names a participant unknown here can't be ended here.
+        let unknown = sagas
+            .iter()
+            .filter(|saga| saga.steps.iter().any(|it| coordinator.participants.get(&it.step.participant).is_none()));
+        for saga in unknown {
+            left.remove(&saga.transaction_id);
+        }
+        for participant in coordinator.participants.iter() {
+            let steps = sagas.iter().flat_map(|saga| {
+                let transaction =
+                    TransactionRef { transaction_id: saga.transaction_id, deadline_unix_ms: saga.saga.deadline };
+                let here = saga.steps.iter().filter(|it| it.step.participant == participant.name);
+                here.map(move |it| (transaction, it.step.name.clone()))
+            });
+            let steps: Vec<(TransactionRef, String)> = steps.collect();
+            if steps.is_empty() {
+                continue;
+            }
+            let acknowledged = participant.end_steps(&steps).await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "a participant was not told that sagas have ended; trying again later");
+                Vec::new()
+            });
+            let mut acknowledged = acknowledged.into_iter();
+            for (transaction, _) in &steps {
+                if !acknowledged.next().unwrap_or_default() {
+                    left.remove(&transaction.transaction_id);
+                }
+            }
+        }
+        coordinator.store.mark_sagas_ended(&left.into_iter().collect::<Vec<_>>()).await?;
+    }
+    Ok(())
 }

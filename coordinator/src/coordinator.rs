@@ -9,6 +9,7 @@ use crate::participants::Participants;
 use crate::participants::branches::OF_AN_ORDER;
 use crate::participants::encoded::Origin;
 use crate::recover::Recoverer;
+use crate::saga::Sagas;
 use crate::store::Store;
 
 /// One coordinator process.
@@ -27,9 +28,11 @@ pub struct Coordinator {
     pub active: Active,
     /// Drives them.
     pub driver: Driver,
+    /// The sagas that it drives.
+    pub sagas: Sagas,
     /// The recoveries that it runs.
     pub recoverer: Recoverer,
-    /// What must not be cut off: attempts and recoveries. A graceful stop waits for them.
+    /// What must not be cut off: attempts, sagas and recoveries. A graceful stop waits for them.
     pub tasks: TaskTracker,
 }
 
@@ -44,6 +47,7 @@ impl Coordinator {
             participants,
             active: Active::default(),
             driver: Driver::start(),
+            sagas: Sagas::default(),
             recoverer: Recoverer::default(),
             tasks: TaskTracker::new(),
         })

@@ -8,6 +8,7 @@ mod grpc;
 mod owner;
 mod participants;
 mod recover;
+mod saga;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -52,6 +53,7 @@ pub async fn run() -> anyhow::Result<()> {
         }
     };
     tokio::spawn(recover::take_over(coordinator.clone()));
+    tokio::spawn(saga::take_over(coordinator.clone()));
     tokio::spawn(collect::collect(coordinator.clone()));
     let serving = server::serve(coordinator.args.listen, grpc::routes(&coordinator), grpc::SERVICES);
     let ended = tokio::select! {
@@ -82,6 +84,7 @@ async fn start(args: Args) -> anyhow::Result<Arc<Coordinator>> {
 /// Lets what is under way come to its end, for a while; recovery does the rest.
 async fn stop(coordinator: &Coordinator) {
     coordinator.tasks.close();
+    coordinator.sagas.stop();
     if tokio::time::timeout(STOP_WITHIN, coordinator.tasks.wait()).await.is_err() {
         tracing::warn!(left = coordinator.tasks.len(), "stopping with work under way; it will be recovered");
     }

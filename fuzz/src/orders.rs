@@ -17,7 +17,7 @@ pub fn request(input: &mut Unstructured<'_>) -> Result<PlaceOrderRequest> {
     {
         lines.resize(MAX_LINES + usize::from(input.ratio(1, 2)?), first);
     }
-    Ok(PlaceOrderRequest { request_id: name(input)?, account: name(input)?, lines, timeout_ms: input.arbitrary()? })
+    Ok(PlaceOrderRequest { request_id: name(input)?, account: name(input)?, lines, timeout_ms: input.arbitrary()?, mode: input.arbitrary()? })
 }
 
 fn line(input: &mut Unstructured<'_>, of_order: &str) -> Result<OrderLine> {

@@ -1,12 +1,13 @@
 //! The inventory as a participant.
 use participant::audit::Check;
-use participant::{InvalidBranch, PreparedBranch, Refusal, Resource};
+use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch};
 use sqlx::PgConnection;
 
 use crate::domain::Holds;
 use crate::{grpc, store};
 
-/// The inventory: holds stock at prepare, sells it at commit, gives it back at abort.
+/// The inventory: holds stock at prepare, sells it at commit, gives it back at abort. As a saga's step
+/// it is held and sold at once, and put back by the compensation.
 #[derive(Debug, Clone, Copy)]
 pub struct Inventory;
 
@@ -43,6 +44,14 @@ impl Resource for Inventory {
         branches: &[(PreparedBranch<Holds>, Refusal)],
     ) -> Result<(), sqlx::Error> {
         store::holds::give_back(connection, branches).await
+    }
+
+    async fn compensate(
+        &self,
+        connection: &mut PgConnection,
+        steps: &[(StepBranch<Holds>, Refusal)],
+    ) -> Result<(), sqlx::Error> {
+        store::returns::put_back(connection, steps).await
     }
 
     async fn audit(

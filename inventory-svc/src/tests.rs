@@ -1,5 +1,6 @@
 //! The inventory on a real Postgres.
 mod ledger;
+mod saga;
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! The orders on a real Postgres.
+mod saga;
+
 use participant::testing::{self, Postgres, abort, audit, commit, prepare};
 use participant::{DUPLICATE_REQUEST, Pool, PreparedBranch, Refusal, Resource};
 use prost::Message;

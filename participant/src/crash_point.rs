@@ -33,6 +33,10 @@ pub const PARTICIPANT: &[&str] = &[
     "fence.before_reply",
     "end.received",
     "end.before_reply",
+    "execute.received",
+    "execute.before_reply",
+    "compensate.received",
+    "compensate.before_reply",
 ];
 
 struct Armed {

@@ -37,6 +37,6 @@ pub mod transaction;
 pub use config::ParticipantArgs;
 pub use pool::Pool;
 pub use refusal::{DUPLICATE_REQUEST, Refusal};
-pub use resource::{InvalidBranch, PreparedBranch, Resource};
+pub use resource::{InvalidBranch, PreparedBranch, Resource, StepBranch};
 pub use run::{Context, run};
 pub use transaction::TransactionRef;

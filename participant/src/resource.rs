@@ -23,6 +23,23 @@ impl<B> Clone for PreparedBranch<B> {
     }
 }
 
+/// What is to be done in a saga's step, with what names the step.
+#[derive(Debug, PartialEq)]
+pub struct StepBranch<B> {
+    /// The saga; unique within a batch.
+    pub transaction_id: Uuid,
+    /// The step's name.
+    pub step: String,
+    /// What is to be done, as [`Resource::decode_step`] read it.
+    pub branch: Arc<B>,
+}
+
+impl<B> Clone for StepBranch<B> {
+    fn clone(&self) -> Self {
+        StepBranch { transaction_id: self.transaction_id, step: self.step.clone(), branch: self.branch.clone() }
+    }
+}
+
 /// A branch that can't be read or is not valid: the caller's fault, so it is answered with INVALID_ARGUMENT, leaves no
 /// row, and is no vote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,9 +51,9 @@ pub struct InvalidBranch {
     pub description: String,
 }
 
-/// What a service keeps and can prepare, commit and abort.
+/// What a service keeps and can prepare, commit and abort; and, as a step of a saga, execute and compensate.
 ///
-/// Each of the three runs within a local transaction that the caller begins and commits, on the connection given; the
+/// Each of these runs within a local transaction that the caller begins and commits, on the connection given; the
 /// caller writes the log rows in the same local transaction. Use set-based statements: one for the whole batch, touching
 /// shared rows in sorted order. An error fails the whole batch: the caller rolls back and tries again in halves, so that
 /// one bad branch can't fail its neighbours; what remains bad alone is answered as doubt.
@@ -71,6 +88,49 @@ pub trait Resource: Send + Sync + 'static {
         connection: &mut PgConnection,
         branches: &[(PreparedBranch<Self::Branch>, Refusal)],
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Reads and checks what is to be done in a saga's step; the same as a branch unless the service says otherwise.
+    fn decode_step(&self, step: &str, bytes: &[u8]) -> Result<Self::Branch, InvalidBranch> {
+        let _ = step;
+        self.decode(bytes)
+    }
+
+    /// Carries out steps of sagas, deciding them in the order given. Answers for each, in that order, whether it took
+    /// effect; a refused one must leave nothing behind. Unless the service says otherwise it prepares and commits, which is
+    /// right wherever what is prepared and committed can be undone by [`Resource::compensate`], or never has to be.
+    fn execute(
+        &self,
+        connection: &mut PgConnection,
+        steps: &[StepBranch<Self::Branch>],
+    ) -> impl Future<Output = Result<Vec<Result<(), Refusal>>, sqlx::Error>> + Send {
+        async move {
+            let prepared = |step: &StepBranch<Self::Branch>| PreparedBranch {
+                transaction_id: step.transaction_id,
+                branch: step.branch.clone(),
+            };
+            let branches: Vec<PreparedBranch<Self::Branch>> = steps.iter().map(prepared).collect();
+            let votes = self.prepare(&mut *connection, &branches).await?;
+            let mut held = branches;
+            let mut votes_of = votes.iter();
+            held.retain(|_| votes_of.next().is_some_and(Result::is_ok));
+            if !held.is_empty() {
+                self.commit(connection, &held).await?;
+            }
+            Ok(votes)
+        }
+    }
+
+    /// Undoes steps that took effect. It must succeed; the refusal says why the saga has turned. A service that can't undo
+    /// anything leaves it out: its steps may then only be a saga's pivot, or come after it.
+    fn compensate(
+        &self,
+        connection: &mut PgConnection,
+        steps: &[(StepBranch<Self::Branch>, Refusal)],
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send {
+        let _ = (connection, steps);
+        let name = self.name();
+        async move { Err(sqlx::Error::Protocol(format!("{name} can't undo a step"))) }
+    }
 
     /// Checks the service's own invariants in one snapshot (the connection is in a REPEATABLE READ transaction):
     /// no-orphan-holds, that is that its holds are those of the PREPARED rows given, and its own such as no-oversell.

@@ -47,7 +47,7 @@ pub struct Entry {
     pub booking_id: Uuid,
     /// What the balance changed by.
     pub amount_minor: i64,
-    /// `deposit` or `capture`.
+    /// `deposit`, `capture` or `refund`.
     pub kind: String,
     /// When.
     pub create_time: DateTime<Utc>,

@@ -1,12 +1,13 @@
 //! The payments as a participant.
 use participant::audit::Check;
-use participant::{InvalidBranch, PreparedBranch, Refusal, Resource};
+use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch};
 use sqlx::PgConnection;
 
 use crate::domain::Authorisation;
 use crate::{grpc, store};
 
-/// The payments: authorised at prepare, captured at commit, voided at abort.
+/// The payments: authorised at prepare, captured at commit, voided at abort. As a saga's step: captured at once,
+/// and refunded by the compensation.
 #[derive(Debug, Clone, Copy)]
 pub struct Payments;
 
@@ -43,6 +44,14 @@ impl Resource for Payments {
         branches: &[(PreparedBranch<Authorisation>, Refusal)],
     ) -> Result<(), sqlx::Error> {
         store::holds::void(connection, branches.iter().map(|(branch, _)| &*branch.branch)).await
+    }
+
+    async fn compensate(
+        &self,
+        connection: &mut PgConnection,
+        steps: &[(StepBranch<Authorisation>, Refusal)],
+    ) -> Result<(), sqlx::Error> {
+        store::refunds::refund(connection, steps).await
     }
 
     async fn audit(

@@ -1,4 +1,6 @@
 //! The payments on a real Postgres.
+mod saga;
+
 use participant::testing::{self, Postgres, abort, audit, commit, prepare};
 use participant::{Pool, PreparedBranch, Resource};
 use prost::Message;

@@ -147,6 +147,7 @@ fn coordinator() -> Vec<Vec<u8>> {
             account: "alice".to_owned(),
             lines: order_lines(),
             timeout_ms: 500,
+            mode: 2,
         }
         .encode_to_vec(),
         GetOrderRequest { order_id: ID.to_owned() }.encode_to_vec(),

@@ -4,6 +4,7 @@
 //! its transactions again after a moment and check once more. What is really broken stays broken, because everything
 //! checked here is about states that never change again, or about states that had to change by now.
 mod checks;
+mod sagas;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,8 @@ use std::fmt;
 use crate::Decision;
 use crate::branch::BranchState;
 use crate::record::RecordState;
+use crate::saga::SagaState;
+use crate::step::StepRow;
 use checks::Transactions;
 
 /// A transaction's id: its UUID as a number.
@@ -40,11 +43,13 @@ pub enum Invariant {
     OneOrderPerRequest,
     /// Nothing stays in doubt long after its deadline.
     InDoubtResolves,
+    /// A saga that has ended is wholly done or wholly compensated.
+    SagaWholeness,
 }
 
 impl Invariant {
     /// All of them, in the order they are reported.
-    pub const ALL: [Invariant; 10] = [
+    pub const ALL: [Invariant; 11] = [
         Invariant::Atomicity,
         Invariant::Validity,
         Invariant::DecisionStability,
@@ -55,6 +60,7 @@ impl Invariant {
         Invariant::MoneyConserved,
         Invariant::OneOrderPerRequest,
         Invariant::InDoubtResolves,
+        Invariant::SagaWholeness,
     ];
 
     /// Its public name.
@@ -70,6 +76,7 @@ impl Invariant {
             Invariant::MoneyConserved => "money-conserved",
             Invariant::OneOrderPerRequest => "one-order-per-request",
             Invariant::InDoubtResolves => "in-doubt-resolves",
+            Invariant::SagaWholeness => "saga-wholeness",
         }
     }
 
@@ -143,6 +150,34 @@ pub struct ShownFact {
     pub decision: Option<Decision>,
 }
 
+/// A coordinator's row of a saga.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SagaFact {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Where it stands.
+    pub state: SagaState,
+    /// An operator has paused it.
+    pub paused: bool,
+    /// Its steps: their names, and who carries each out.
+    pub steps: Vec<(String, String)>,
+}
+
+/// A participant's row of a saga's step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepFact {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Whose row it is.
+    pub participant: String,
+    /// The step's name.
+    pub step: String,
+    /// Its state.
+    pub state: StepRow,
+    /// The latest deadline known here.
+    pub deadline_unix_ms: i64,
+}
+
 /// What was read from the databases.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -152,6 +187,10 @@ pub struct Facts {
     pub branches: Vec<BranchFact>,
     /// What is shown.
     pub shown: Vec<ShownFact>,
+    /// The coordinator's sagas.
+    pub sagas: Vec<SagaFact>,
+    /// The rows of steps of all participants.
+    pub steps: Vec<StepFact>,
 }
 
 /// What time means for the checks.
@@ -215,6 +254,12 @@ pub fn check(facts: &Facts, clock: &Clock) -> Vec<Check> {
     for row in &facts.branches {
         transactions.entry(row.transaction).or_default().branches.push(row);
     }
+    for saga in &facts.sagas {
+        transactions.entry(saga.transaction).or_default().saga = Some(saga);
+    }
+    for row in &facts.steps {
+        transactions.entry(row.transaction).or_default().steps.push(row);
+    }
     for shown in &facts.shown {
         transactions.entry(shown.transaction).or_default().shown = shown.decision;
     }
@@ -227,5 +272,6 @@ pub fn check(facts: &Facts, clock: &Clock) -> Vec<Check> {
         checks::no_orphan_holds(&transactions, clock),
         checks::one_order_per_request(&transactions),
         checks::in_doubt_resolves(&transactions, clock),
+        sagas::wholeness(&transactions, clock),
     ]
 }

@@ -7,6 +7,8 @@
 //! - [`record`]: what the coordinator's database does with an operation, given the record that stands.
 //! - [`owner`]: one attempt, driven by the coordinator that took the client's request.
 //! - [`recovery`]: one run of Recover, by any coordinator, at any time.
+//! - [`step`]: what a participant does with a message about a saga's step, given the row that stands.
+//! - [`saga`]: the saga's row, and the machine that drives it.
 //! - [`collection`]: what garbage collection may delete.
 //! - [`invariants`]: what must hold across the databases, checked on facts read from them.
 //!
@@ -18,6 +20,8 @@ pub mod invariants;
 pub mod owner;
 pub mod record;
 pub mod recovery;
+pub mod saga;
+pub mod step;
 
 /// The final decision on a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

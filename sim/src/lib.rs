@@ -3,6 +3,7 @@
 //! - [`config`]: how many attempts, participants and recoveries, and which faults may happen.
 //! - [`model`]: the world around the machines (databases, network, crashes), as a `stateright` model.
 //! - [`invariants`]: what must hold in every reachable state, one file each, by the names of the design.
+//! - [`saga`]: the same for sagas: a world, its invariants and its mutants of their own.
 //! - [`mutant`]: known ways of getting the protocol wrong, put around the machines, never into them. Each has to be
 //!   caught; that is how we know that the model could have found a mistake.
 //!
@@ -13,3 +14,4 @@ pub mod config;
 pub mod invariants;
 pub mod model;
 pub mod mutant;
+pub mod saga;

@@ -86,6 +86,7 @@ async fn an_order_that_can_t_be_is_refused_by_its_field() {
             account: "strict".to_owned(),
             lines: lines.clone(),
             timeout_ms: 0,
+            mode: 0,
         };
         is_invalid(&format!("{lines:?}"), client.orders.clone().place_order(timed(request)).await, field);
     }
@@ -96,6 +97,7 @@ async fn an_order_that_can_t_be_is_refused_by_its_field() {
         ("account", PlaceOrderRequest { account: "a'; DROP TABLE orders; --".to_owned(), ..good.clone() }),
         ("request_id", PlaceOrderRequest { request_id: "two words".to_owned(), ..good.clone() }),
         ("request_id", PlaceOrderRequest { request_id: "x".repeat(257), ..good.clone() }),
+        ("mode", PlaceOrderRequest { mode: 99, ..good.clone() }),
         ("timeout_ms", PlaceOrderRequest { timeout_ms: -1, ..good.clone() }),
         ("timeout_ms", PlaceOrderRequest { timeout_ms: i32::MAX, ..good.clone() }),
     ];

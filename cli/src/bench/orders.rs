@@ -16,6 +16,7 @@ use super::{ms, spinner};
 use crate::client::Services;
 use crate::dev::state::{Kind, State};
 use crate::failure::{Call, Exit, Failure};
+use crate::mode::Mode;
 use crate::output::{Output, fields, table, thousands};
 
 /// Place orders in a closed loop: every client places its next order when the last is answered
@@ -49,6 +50,9 @@ pub struct Orders {
     /// The run's name, which its SKUs and accounts begin with; made up if not given
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
+    /// How orders are placed
+    #[arg(long, default_value = "atomic")]
+    mode: Mode,
     /// The data-dir of the `assent dev` that runs the system, to tell what each of its processes uses
     #[arg(long, env = "ASSENT_DATA_DIR", value_name = "DIR", default_value = ".assent")]
     data_dir: PathBuf,
@@ -64,7 +68,7 @@ impl Orders {
             accounts: self.accounts as usize,
             lines: usize::from(self.lines),
         };
-        let shop = Arc::new(Shop::new(&plan).map_err(Failure::usage)?);
+        let shop = Arc::new(Shop::new(&plan).map_err(Failure::usage)?.in_mode(self.mode.into()));
         let caller =
             Caller { client_id: services.client_id.clone(), timeout: Duration::from_millis(services.timeout_ms) };
         let mut connections = Vec::new();

@@ -5,18 +5,19 @@ use proto::assent::order::v1 as order;
 use proto::assent::transaction::v1 as wire;
 use protocol::Decision;
 use protocol::branch::BranchState;
-use protocol::invariants::{BranchFact, ClientAnswer, Facts, RecordFact, ShownFact, TransactionId};
+use protocol::invariants::{BranchFact, ClientAnswer, Facts, RecordFact, SagaFact, ShownFact, TransactionId};
 use protocol::record::RecordState;
 use uuid::Uuid;
 
+use super::sagas;
 use crate::client::{Service, Services};
 use crate::failure::{Call, Failure};
 
-const TRANSACTIONS_PER_PAGE: i32 = 5_000;
+pub(super) const TRANSACTIONS_PER_PAGE: i32 = 5_000;
 /// Orders carry all their lines.
 const ORDERS_PER_PAGE: i32 = 500;
 
-fn read<T>(result: Result<tonic::Response<T>, tonic::Status>, what: &str) -> Result<T, Failure> {
+pub(super) fn read<T>(result: Result<tonic::Response<T>, tonic::Status>, what: &str) -> Result<T, Failure> {
     result.map(tonic::Response::into_inner).map_err(|status| {
         let failure = Failure::of_status(&status, Call::Read);
         Failure { message: format!("cannot read {what}: {}", failure.message), ..failure }
@@ -27,17 +28,18 @@ fn read<T>(result: Result<tonic::Response<T>, tonic::Status>, what: &str) -> Res
 ///
 /// Records first: what began after they were read is known to the logs alone, and told apart when it is read again.
 pub async fn all(services: &Services) -> Result<Facts, Failure> {
-    let records = records(services).await?;
-    let mut branches = Vec::new();
+    let (records, sagas) = records(services).await?;
+    let (mut branches, mut steps) = (Vec::new(), Vec::new());
     for participant in Service::PARTICIPANTS {
         branches.extend(branches_of(services, participant).await?);
+        steps.extend(sagas::steps_of(services, participant).await?);
     }
-    Ok(Facts { records, branches, shown: orders(services).await? })
+    Ok(Facts { records, branches, shown: orders(services).await?, sagas, steps })
 }
 
-async fn records(services: &Services) -> Result<Vec<RecordFact>, Failure> {
+async fn records(services: &Services) -> Result<(Vec<RecordFact>, Vec<SagaFact>), Failure> {
     let mut client = services.transactions().await?;
-    let (mut records, mut page_token) = (Vec::new(), String::new());
+    let (mut records, mut found, mut page_token) = (Vec::new(), Vec::new(), String::new());
     loop {
         let request = services.request(wire::ListTransactionsRequest {
             state: wire::RecordState::Unspecified.into(),
@@ -46,12 +48,15 @@ async fn records(services: &Services) -> Result<Vec<RecordFact>, Failure> {
             page_token,
         });
         let page = read(client.list_transactions(request).await, "the coordinator's records")?;
-        for record in page.transactions.into_iter().filter_map(|summary| summary.transaction) {
-            records.push(record_fact(record)?);
+        for summary in page.transactions {
+            let Some(record) = summary.transaction else { continue };
+            let record = record_fact(record)?;
+            found.extend(summary.saga.map(|saga| sagas::fact(record.transaction, saga)).transpose()?);
+            records.push(record);
         }
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            return Ok(records);
+            return Ok((records, found));
         }
     }
 }
@@ -112,12 +117,16 @@ pub async fn of(services: &Services, transactions: &BTreeSet<TransactionId>) -> 
                 if let Some(record) = page.transaction {
                     facts.records.push(record_fact(record)?);
                 }
+                facts.sagas.extend(page.saga.map(|saga| sagas::fact(*transaction, saga)).transpose()?);
                 for view in page.participants {
                     if !view.error.is_empty() {
                         return Err(Failure::new(format!("cannot ask {}: {}", view.participant, view.error)));
                     }
                     if let Some(branch) = view.branch {
                         facts.branches.extend(branch_fact(&view.participant, branch)?);
+                    }
+                    for step in view.steps {
+                        facts.steps.extend(sagas::step_fact(&view.participant, step)?);
                     }
                 }
             }
@@ -134,7 +143,7 @@ pub async fn of(services: &Services, transactions: &BTreeSet<TransactionId>) -> 
     Ok(facts)
 }
 
-fn transaction_id(text: &str) -> Result<TransactionId, Failure> {
+pub(super) fn transaction_id(text: &str) -> Result<TransactionId, Failure> {
     let id =
         Uuid::parse_str(text).map_err(|_| Failure::new(format!("a service answered {text:?} as a transaction id")))?;
     Ok(id.as_u128())

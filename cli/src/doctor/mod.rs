@@ -4,6 +4,7 @@
 //! only if it is still wrong: see [`protocol::invariants`] for why that misses nothing.
 mod audit;
 mod facts;
+mod sagas;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use super::invoices::{CURRENCY, Invoice};
 use crate::client::Services;
 use crate::failure::{metadata, reason};
+use crate::mode::Mode;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(2);
@@ -119,6 +120,7 @@ pub async fn place(
     invoice: &Invoice,
     newest_before: &NewestBefore,
     patience: Duration,
+    mode: Mode,
 ) -> Placed {
     let lines: Vec<wire::OrderLine> = invoice
         .lines
@@ -137,6 +139,7 @@ pub async fn place(
             account: invoice.account.clone(),
             lines: lines.clone(),
             timeout_ms: 0,
+            mode: wire::OrderMode::from(mode).into(),
         };
         let mut request = services.request(message);
         if repeats > 0 {
@@ -242,8 +245,15 @@ mod tests {
         let cli = crate::Cli::try_parse_from(["assent", "--coordinator", &address, "stock", "ls"]).unwrap();
         let invoice = Invoice { number: "7".to_owned(), account: "a".to_owned(), lines: Vec::new() };
         let client = cli.services.orders().await.unwrap();
-        let placed =
-            place(client, &cli.services, &invoice, &NewestBefore::default(), Duration::from_millis(patience_ms)).await;
+        let placed = place(
+            client,
+            &cli.services,
+            &invoice,
+            &NewestBefore::default(),
+            Duration::from_millis(patience_ms),
+            Mode::Atomic,
+        )
+        .await;
         let asked = scripted.asked.lock().unwrap().clone();
         (placed, asked)
     }

@@ -14,6 +14,7 @@ use proto::assent::transaction::v1 as wire;
 
 use crate::client::Services;
 use crate::failure::{Call, Exit, Failure};
+use crate::mode::Mode;
 use crate::money::Decimal;
 use crate::output::Output;
 use attempts::NewestBefore;
@@ -40,6 +41,9 @@ pub struct Replay {
     /// For how long an order is tried again while services are down
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     patience_ms: u64,
+    /// How orders are placed
+    #[arg(long, default_value = "atomic")]
+    mode: Mode,
 }
 
 fn stock_factor(text: &str) -> Result<Decimal, String> {
@@ -85,7 +89,7 @@ impl Replay {
         let begun = Instant::now();
         let mut tally = Tally::default();
         let mut answers = stream::iter(&plan.invoices)
-            .map(|invoice| attempts::place(client.clone(), services, invoice, &newest_before, patience))
+            .map(|invoice| attempts::place(client.clone(), services, invoice, &newest_before, patience, self.mode))
             .buffer_unordered(usize::from(self.concurrency));
         while let Some(placed) = answers.next().await {
             tally.count(placed, &newest_before);

@@ -11,12 +11,20 @@ use protocol::recovery::Outcome;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{stuck, wire};
+use super::{sagas, stuck, wire};
 use crate::coordinator::Coordinator;
 use crate::recover;
+use crate::saga;
 
 const DEFAULT_PAGE: i32 = 50;
 const LARGEST_PAGE: i32 = 5_000;
+
+/// What an operator wishes about a saga.
+enum Steer {
+    Pause,
+    Resume,
+    Cancel,
+}
 
 /// CoordinatorService.
 pub struct Transactions {
@@ -27,6 +35,21 @@ impl Transactions {
     /// The service of this coordinator.
     pub fn new(coordinator: Arc<Coordinator>) -> Self {
         Transactions { coordinator }
+    }
+
+    /// Carries out an operator's wish about a saga; to its end, also if the operator goes away.
+    async fn steer(&self, transaction_id: &str, steer: Steer) -> Result<api::Saga, Status> {
+        let transaction_id = read_id("transaction_id", transaction_id)?;
+        let coordinator = self.coordinator.clone();
+        let steered = self.coordinator.tasks.spawn(async move {
+            match steer {
+                Steer::Pause => saga::pause(&coordinator, transaction_id).await,
+                Steer::Resume => saga::resume(&coordinator, transaction_id).await,
+                Steer::Cancel => saga::cancel(&coordinator, transaction_id).await,
+            }
+        });
+        let steered = steered.await.map_err(|_| Status::internal("the coordinator's log says why"))?;
+        steered.map(|row| sagas::saga(&row)).map_err(|denied| sagas::denied(&denied, transaction_id))
     }
 
     /// Completes what a caller knows of a transaction.
@@ -63,17 +86,37 @@ impl CoordinatorService for Transactions {
         if located.record.is_none() && located.standing().next().is_none() && located.errors().next().is_none() {
             return Err(not_found(transaction_id));
         }
+        let saga = match located.record.as_ref().filter(|record| record.is_saga) {
+            Some(record) => self.coordinator.store.saga(record.transaction_id).await,
+            None => Ok(None),
+        };
+        let saga = saga.map_err(|error| status::database(&error))?;
         let mut participants: Vec<api::ParticipantView> = Vec::with_capacity(located.rows.len());
         let transaction = located.record.as_ref().map(wire::transaction);
         for (participant, row) in located.rows {
-            let (branch, error) = match row {
+            let (branch, mut error) = match row {
                 Ok(row) => (row.map(|row| row.wire), String::new()),
                 Err(error) => (None, error.message),
             };
-            participants.push(api::ParticipantView { participant, branch, error });
+            let mut steps = Vec::new();
+            let takes_part =
+                saga.as_ref().is_some_and(|saga| saga.steps.iter().any(|it| it.step.participant == participant));
+            if let (true, Some(known), true) =
+                (takes_part, self.coordinator.participants.get(&participant), error.is_empty())
+            {
+                match known.steps_of(transaction_id).await {
+                    Ok(rows) => steps = rows,
+                    Err(unanswered) => error = unanswered.message,
+                }
+            }
+            participants.push(api::ParticipantView { participant, branch, error, steps });
         }
         participants.sort_by(|one, other| one.participant.cmp(&other.participant));
-        Ok(Response::new(api::GetTransactionResponse { transaction, participants }))
+        Ok(Response::new(api::GetTransactionResponse {
+            transaction,
+            participants,
+            saga: saga.as_ref().map(sagas::saga),
+        }))
     }
 
     async fn list_transactions(
@@ -101,6 +144,7 @@ impl CoordinatorService for Transactions {
                 let summary = |record| api::TransactionSummary {
                     transaction: Some(wire::transaction(record)),
                     stuck_reason: String::new(),
+                    saga: None,
                 };
                 records.iter().map(summary).collect()
             }
@@ -112,6 +156,7 @@ impl CoordinatorService for Transactions {
             let last = transactions.last().and_then(|summary| summary.transaction.as_ref());
             next_page_token = last.map(|transaction| transaction.transaction_id.clone()).unwrap_or_default();
         }
+        sagas::add(&self.coordinator, &mut transactions).await?;
         Ok(Response::new(api::ListTransactionsResponse { transactions, next_page_token }))
     }
 
@@ -131,6 +176,30 @@ impl CoordinatorService for Transactions {
             Outcome::InDoubt => api::RecoveryOutcome::InDoubt,
         };
         Ok(Response::new(api::RecoverTransactionResponse { outcome: outcome.into(), detail: recovered.detail }))
+    }
+
+    async fn pause_saga(
+        &self,
+        request: Request<api::PauseSagaRequest>,
+    ) -> Result<Response<api::PauseSagaResponse>, Status> {
+        let saga = self.steer(&request.get_ref().transaction_id, Steer::Pause).await?;
+        Ok(Response::new(api::PauseSagaResponse { saga: Some(saga) }))
+    }
+
+    async fn resume_saga(
+        &self,
+        request: Request<api::ResumeSagaRequest>,
+    ) -> Result<Response<api::ResumeSagaResponse>, Status> {
+        let saga = self.steer(&request.get_ref().transaction_id, Steer::Resume).await?;
+        Ok(Response::new(api::ResumeSagaResponse { saga: Some(saga) }))
+    }
+
+    async fn cancel_saga(
+        &self,
+        request: Request<api::CancelSagaRequest>,
+    ) -> Result<Response<api::CancelSagaResponse>, Status> {
+        let saga = self.steer(&request.get_ref().transaction_id, Steer::Cancel).await?;
+        Ok(Response::new(api::CancelSagaResponse { saga: Some(saga) }))
     }
 }
 

@@ -3,6 +3,7 @@ mod answers;
 mod coordinator;
 mod order;
 mod overlay;
+mod sagas;
 mod stuck;
 mod wire;
 

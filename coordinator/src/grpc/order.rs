@@ -19,6 +19,7 @@ use super::{overlay, wire};
 use crate::coordinator::Coordinator;
 use crate::domain::{Invalid, Order};
 use crate::owner::{self, Answer};
+use crate::saga;
 
 const READ_TIMEOUT: Duration = Duration::from_millis(3000);
 
@@ -53,7 +54,9 @@ impl OrderService for Orders {
         crash_point::pass("place.received");
         let client_id = caller::client_id(&request)?;
         let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
-        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms } = request.into_inner();
+        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms, mode } = request.into_inner();
+        let mode = api::OrderMode::try_from(mode)
+            .map_err(|_| status::invalid("mode", format!("{mode} is no mode of an order")))?;
         let order = Arc::new(Order::new(account, wire::lines(lines)?)?);
         let timeout = timeout(timeout_ms, self.coordinator.args.transaction_timeout_ms)?;
         let request_id = match request_id.is_empty() {
@@ -63,7 +66,11 @@ impl OrderService for Orders {
         limits::check_request_id(&request_id).map_err(|wrong| status::invalid("request_id", wrong))?;
         let request =
             owner::Request { client_id, request_id: request_id.clone(), order: order.clone(), timeout, is_retry };
-        match owner::place(&self.coordinator, request).await {
+        let answer = match mode {
+            api::OrderMode::Saga => saga::place(&self.coordinator, request).await,
+            api::OrderMode::Atomic | api::OrderMode::Unspecified => owner::place(&self.coordinator, request).await,
+        };
+        match answer {
             Answer::Accepted { order_id, create_time } => Ok(Response::new(api::PlaceOrderResponse {
                 order: Some(wire::confirmed(order_id, &order, request_id, create_time)),
                 transaction_id: order_id.to_string(),

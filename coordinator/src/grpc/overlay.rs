@@ -145,6 +145,10 @@ async fn decided(coordinator: &Arc<Coordinator>, record: Record) -> (Option<Deci
         RecordState::Aborted => return (Some(Decision::Abort), record.refusal),
         RecordState::Staging => (),
     }
+    if record.is_saga {
+        // Nothing implies its decision: it stands in its record before anyone is told.
+        return (None, None);
+    }
     let transaction_id = record.transaction_id;
     let overdue = record.deadline_unix_ms < now_unix_ms();
     if coordinator.active.drives(transaction_id) && !overdue {

@@ -9,7 +9,7 @@ use protocol::record::RecordState;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::wire;
+use super::{sagas, wire};
 use crate::coordinator::Coordinator;
 use crate::participants::{BranchRow, CallError, Participant};
 
@@ -34,8 +34,12 @@ pub async fn list(
         let stuck_reason = format!("not final {} ms after its deadline{why}", now - record.deadline_unix_ms);
         found.insert(
             record.transaction_id,
-            api::TransactionSummary { transaction: Some(wire::transaction(record)), stuck_reason },
+            api::TransactionSummary { transaction: Some(wire::transaction(record)), stuck_reason, saga: None },
         );
+    }
+    for summary in sagas::stuck(coordinator, now, i64::from(MAX_ROWS)).await? {
+        let id = summary.transaction.as_ref().and_then(|transaction| transaction.transaction_id.parse().ok());
+        found.extend(id.map(|id: Uuid| (id, summary)));
     }
     let mut unasked: Option<CallError> = None;
     let listed = join_all(coordinator.participants.iter().map(in_doubt)).await;
@@ -60,7 +64,7 @@ pub async fn list(
                 format!("decided {age} ms ago, but {} has not acknowledged the decision", names.join(" and "));
             found.insert(
                 record.transaction_id,
-                api::TransactionSummary { transaction: Some(wire::transaction(&record)), stuck_reason },
+                api::TransactionSummary { transaction: Some(wire::transaction(&record)), stuck_reason, saga: None },
             );
         }
     }
@@ -76,7 +80,8 @@ pub async fn list(
                 owner_id: row.owner_id,
                 ..api::Transaction::default()
             };
-            found.insert(transaction_id, api::TransactionSummary { transaction: Some(transaction), stuck_reason });
+            let summary = api::TransactionSummary { transaction: Some(transaction), stuck_reason, saga: None };
+            found.insert(transaction_id, summary);
         }
     }
     if let (true, Some(error)) = (found.is_empty(), unasked) {

@@ -70,6 +70,10 @@ pub fn transaction(record: &Record) -> api::Transaction {
         create_time: Some(timestamp(record.create_time)),
         decide_time: record.decide_time.map(timestamp),
         first_decision: state(record.first_decision).into(),
+        mode: match record.is_saga {
+            true => api::TransactionMode::Saga.into(),
+            false => api::TransactionMode::Atomic.into(),
+        },
     }
 }
 

@@ -44,6 +44,7 @@ pub enum Answer {
 /// Reasons that are the protocol's own: the transaction was given up, nobody refused it.
 const OF_THE_PROTOCOL: &[&str] = &[
     "ABORTED",
+    "CANCELLED",
     "DATABASE_UNAVAILABLE",
     DUPLICATE_REQUEST,
     "FENCED",
@@ -55,6 +56,7 @@ const OF_THE_PROTOCOL: &[&str] = &[
     "SHUTTING_DOWN",
     "TIMEOUT",
     "TRANSACTION_ABORTED",
+    "UNDER_WAY",
     "UNREADABLE",
 ];
 

@@ -104,7 +104,7 @@ impl Attempt {
         let transaction = TransactionRef { transaction_id, deadline_unix_ms };
         let token = coordinator.tasks.token();
         let (attending, repeated) = coordinator.active.begin(transaction_id, &client_id, &request_id, token);
-        let branches = branches::of_order(transaction, &coordinator.origin, &order, &request_id).map(Some);
+        let branches = branches::prepares(transaction, &coordinator.origin, &order, &request_id).map(Some);
         let record = NewRecord {
             transaction_id,
             client_id,

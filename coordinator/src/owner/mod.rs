@@ -3,11 +3,11 @@ mod active;
 mod answer;
 mod attempt;
 mod driver;
-mod events;
+pub mod events;
 #[cfg(test)]
 mod tests;
 
-pub use active::Active;
+pub use active::{Active, Attending};
 pub use answer::{Answer, is_refused};
 pub use attempt::{Request, place};
 pub use driver::Driver;

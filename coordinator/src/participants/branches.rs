@@ -15,7 +15,19 @@ pub const OF_AN_ORDER: [&str; 3] = ["inventory", "order", "payment"];
 pub const JOINED: &str = "inventory,order,payment";
 
 /// The branches of an order, encoded for PREPARE, in the order of [`OF_AN_ORDER`].
-pub fn of_order(transaction: TransactionRef, origin: &Origin, order: &Order, request_id: &str) -> [Bytes; 3] {
+pub fn prepares(transaction: TransactionRef, origin: &Origin, order: &Order, request_id: &str) -> [Bytes; 3] {
+    let (inventory, stored, payment) = of_order(order, request_id);
+    // An order of one line takes half of it.
+    let buffer = &mut BytesMut::with_capacity(1024);
+    [
+        encoded::branch(buffer, transaction, origin, &inventory),
+        encoded::branch(buffer, transaction, origin, &stored),
+        encoded::branch(buffer, transaction, origin, &payment),
+    ]
+}
+
+/// The branches of an order.
+pub fn of_order(order: &Order, request_id: &str) -> (InventoryBranch, OrderBranch, PaymentBranch) {
     let total = Money::from_minor(&order.currency, order.total_minor);
     let lines = order.lines.iter();
     let inventory = InventoryBranch {
@@ -34,11 +46,5 @@ pub fn of_order(transaction: TransactionRef, origin: &Origin, order: &Order, req
         total: Some(total.clone()),
     };
     let payment = PaymentBranch { account: order.account.clone(), amount: Some(total) };
-    // Most fit: an order of one line takes half of it.
-    let buffer = &mut BytesMut::with_capacity(1024);
-    [
-        encoded::branch(buffer, transaction, origin, &inventory),
-        encoded::branch(buffer, transaction, origin, &stored),
-        encoded::branch(buffer, transaction, origin, &payment),
-    ]
+    (inventory, stored, payment)
 }

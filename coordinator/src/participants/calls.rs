@@ -71,6 +71,31 @@ impl Participant {
         response.branches.into_iter().map(|branch| self.row(branch)).collect()
     }
 
+    /// The rows of a saga's steps.
+    pub async fn steps_of(&self, transaction_id: Uuid) -> Result<Vec<wire::Step>, CallError> {
+        let request = wire::ListStepsRequest {
+            transaction_id: transaction_id.to_string(),
+            page_size: 0,
+            page_token: String::new(),
+        };
+        let mut client = self.client.clone();
+        Ok(self.call(client.list_steps(timed(request))).await?.steps)
+    }
+
+    /// END of steps, each with the latest deadline of its saga: for each, whether it was acknowledged.
+    pub async fn end_steps(&self, steps: &[(TransactionRef, String)]) -> Result<Vec<bool>, CallError> {
+        let step = |(transaction, step): &(TransactionRef, String)| wire::StepRef {
+            transaction: Some((*transaction).into()),
+            step: step.clone(),
+        };
+        let steps = steps.iter().map(step).collect();
+        let mut client = self.client.clone();
+        crash_point::pass("end_steps.before_send");
+        let answer = self.call(client.end_steps(timed(wire::EndStepsRequest { steps }))).await;
+        crash_point::pass("end_steps.after_send");
+        Ok(acknowledged(&answer?.acknowledgements))
+    }
+
     /// COMMIT, answered only when durable: for each, whether it was acknowledged.
     pub async fn commit_durably(&self, transactions: &[TransactionRef]) -> Result<Vec<bool>, CallError> {
         let transactions: Vec<wire::TransactionRef> = transactions.iter().map(|&each| each.into()).collect();

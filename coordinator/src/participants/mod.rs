@@ -1,4 +1,5 @@
-//! The participants, as the coordinator sees them: a channel each, one lane for PREPAREs and one for decisions.
+//! The participants, as the coordinator sees them: a channel each, one lane for PREPAREs, one for decisions and
+//! two for the steps of sagas.
 //!
 //! Generated types stop here: the rest of the coordinator sees votes, refusals and rows.
 pub mod branches;
@@ -7,6 +8,7 @@ mod decide;
 pub mod encoded;
 mod prepare;
 mod rounds;
+mod steps;
 
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ pub use calls::{BranchRow, CallError};
 pub use decide::{DecisionLane, Waiter};
 pub use prepare::{PrepareLane, Voter};
 use rounds::Rounds;
+pub use steps::{StepLanes, Stepped};
 
 /// The client of a participant.
 pub type Client = ParticipantServiceClient<Channel>;
@@ -53,6 +56,8 @@ pub struct Participant {
     pub prepare: PrepareLane,
     /// Sends COMMITs and ABORTs until they are acknowledged.
     pub decide: DecisionLane,
+    /// Sends EXECUTEs and COMPENSATEs.
+    pub steps: StepLanes,
 }
 
 impl Participant {
@@ -95,6 +100,7 @@ impl Participants {
                 name: address.name.clone(),
                 prepare: PrepareLane::start(address.name.clone(), channel.clone(), rounds.clone()),
                 decide: DecisionLane::start(address.name.clone(), client.clone(), channel.clone()),
+                steps: StepLanes::start(&address.name, &client),
                 client,
                 channel,
             });

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use participant::{Refusal, TransactionRef, crash_point, names};
-use protocol::record::Abort;
+use protocol::record::{Abort, RecordState};
 use protocol::recovery::{Command, Event, Outcome, Recovery};
 use protocol::{Decision, Vote};
 use tokio::sync::oneshot;
@@ -30,6 +30,9 @@ pub async fn run(coordinator: &Arc<Coordinator>, transaction: TransactionRef, pa
             Ok(record) => record,
             Err(error) => return Recovered::in_doubt(format!("the coordinator's database: {error}")),
         };
+        if let Some(record) = record.as_ref().filter(|record| record.is_saga) {
+            return of_saga(coordinator, record).await;
+        }
         let names = match &record {
             Some(record) if !record.participants.is_empty() => record.participants.clone(),
             _ if !participants.is_empty() => participants.to_vec(),
@@ -54,6 +57,22 @@ pub async fn run(coordinator: &Arc<Coordinator>, transaction: TransactionRef, pa
         }
     }
     Recovered::in_doubt("the record changed while it was being recovered")
+}
+
+/// What a saga has come to. It is gone on with by its own rules, and no participant is fenced for it.
+async fn of_saga(coordinator: &Arc<Coordinator>, record: &Record) -> Recovered {
+    match record.state {
+        RecordState::Committed => decided(Decision::Commit),
+        RecordState::Aborted => decided(Decision::Abort),
+        RecordState::Staging => {
+            crate::saga::adopt(coordinator, record.transaction_id).await;
+            Recovered::in_doubt("it is a saga under way")
+        }
+    }
+}
+
+fn decided(decision: Decision) -> Recovered {
+    Recovered { outcome: Outcome::Decided(decision), detail: String::new() }
 }
 
 struct Run<'a> {

@@ -39,7 +39,7 @@ impl Store {
         let seen = self.pool.run(async |connection: &mut PgConnection| {
             let mut local = connection.begin().await?;
             let ids: Vec<Uuid> = sqlx::query_scalar(
-                "SELECT transaction_id FROM record WHERE state = 2 AND NOT ended AND deadline_unix_ms <= $1 \
+                "SELECT transaction_id FROM record WHERE state = 2 AND mode = 1 AND NOT ended AND deadline_unix_ms <= $1 \
                      AND (deadline_unix_ms, transaction_id) > ($2, $3) \
                  ORDER BY deadline_unix_ms, transaction_id LIMIT $4",
             )
@@ -85,11 +85,11 @@ impl Store {
         limit: i64,
     ) -> Result<u64, sqlx::Error> {
         // The oldest records are the first of the primary key, because the ids are ordered by time.
-        let candidates: Vec<(Uuid, i16, bool, bool, i64)> = sqlx::query_as(
-            "(SELECT transaction_id, state, ended, holds_request, deadline_unix_ms FROM record \
+        let candidates: Vec<(Uuid, i16, bool, bool, i64, i16)> = sqlx::query_as(
+            "(SELECT transaction_id, state, ended, holds_request, deadline_unix_ms, mode FROM record \
               ORDER BY transaction_id LIMIT $2) \
              UNION \
-             (SELECT transaction_id, state, ended, holds_request, deadline_unix_ms FROM record \
+             (SELECT transaction_id, state, ended, holds_request, deadline_unix_ms, mode FROM record \
               WHERE NOT holds_request AND deadline_unix_ms <= $1 ORDER BY deadline_unix_ms LIMIT $2)",
         )
         .bind(watermark_unix_ms)
@@ -97,7 +97,11 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let mut deletable = Vec::new();
-        for (transaction_id, state, ended, holds_request, deadline_unix_ms) in candidates {
+        for (transaction_id, state, ended, holds_request, deadline_unix_ms, mode) in candidates {
+            // A saga's record stays until the saga has ended everywhere, also where it has turned.
+            if mode == 2 && !ended {
+                continue;
+            }
             let below = deadline_unix_ms <= watermark_unix_ms;
             if may_delete_record(state_of(state)?, ended, below, holds_request, deadline_unix_ms <= retention_unix_ms) {
                 deletable.push(transaction_id);
@@ -108,11 +112,16 @@ impl Store {
         }
         crash_point::pass("collect.before");
         // A final state never changes; but one that was written lazily may be lost again with a crash of the database.
-        let deleted = sqlx::query("DELETE FROM record WHERE transaction_id = ANY($1::uuid[]) AND state <> 1")
-            .bind(deletable)
-            .execute(&self.pool)
-            .await?;
+        let deleted: i64 = sqlx::query_scalar(
+            "WITH gone AS (DELETE FROM record WHERE transaction_id = ANY($1::uuid[]) AND state <> 1 RETURNING transaction_id), \
+                 sagas AS (DELETE FROM saga WHERE transaction_id IN (SELECT transaction_id FROM gone)), \
+                 steps AS (DELETE FROM saga_step WHERE transaction_id IN (SELECT transaction_id FROM gone)) \
+             SELECT count(*) FROM gone",
+        )
+        .bind(deletable)
+        .fetch_one(&self.pool)
+        .await?;
         crash_point::pass("collect.after");
-        Ok(deleted.rows_affected())
+        Ok(u64::try_from(deleted).unwrap_or_default())
     }
 }

@@ -1,10 +1,12 @@
 //! The coordinator's database: all its SQL.
 //!
-//! Records are written by one writer only ([`record`]); everything else reads, or touches tables of its own.
+//! Records are written by one writer only ([`record`]), but for those of sagas, which change with their rows ([`saga`]);
+//! everything else reads, or touches tables of its own.
 mod collect;
 mod lease;
 mod reads;
 mod record;
+mod saga;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,8 @@ use uuid::Uuid;
 pub use lease::Heartbeat;
 use record::{Entry, RecordWork, Reply};
 pub use record::{Finish, NewRecord};
+use saga::SagaWork;
+pub use saga::{NewSaga, NewStep, SagaNote, SagaRow, SagaStep, SagaWrite, TakeOver};
 
 /// What the client was told, as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +71,8 @@ pub struct Record {
     pub create_time: DateTime<Utc>,
     /// When it became final.
     pub decide_time: Option<DateTime<Utc>>,
+    /// Whether it is that of a saga.
+    pub is_saga: bool,
 }
 
 /// The coordinator's database can't be reached, or what was asked of it may or may not have happened.
@@ -82,14 +88,19 @@ pub const ANSWERED_WITHIN: Duration = Duration::from_millis(2000);
 pub struct Store {
     pool: Pool,
     writer: GroupCommit<RecordWork>,
+    sagas: GroupCommit<SagaWork>,
 }
 
 impl Store {
-    /// Starts the record writer; `pool` serves the reads.
+    /// Starts the writers; `pool` serves the reads.
     pub fn start(pool: Pool, connect: PgConnectOptions) -> Self {
         // A finish is an entry of its own beside the stages, so the batches are larger than a participant's.
         let options = Options { max_batch: 1024, queue: 8192, ..Options::default() };
-        Store { pool, writer: GroupCommit::start(Arc::new(RecordWork::default()), connect, options) }
+        Store {
+            pool,
+            writer: GroupCommit::start(Arc::new(RecordWork::default()), connect.clone(), options),
+            sagas: GroupCommit::start(Arc::new(SagaWork), connect, Options::default()),
+        }
     }
 
     /// Brings the schema up to date.

@@ -14,7 +14,7 @@ macro_rules! select_record {
         concat!(
             "SELECT r.transaction_id, r.client_id, r.request_id, r.request_digest, r.state, r.holds_request, ",
             "r.owner_id, r.deadline_unix_ms, r.participants, r.refusal::text AS refusal, r.client_answer, ",
-            "r.first_decision, r.create_time, r.decide_time FROM record r ",
+            "r.first_decision, r.create_time, r.decide_time, r.mode FROM record r ",
             $rest
         )
     };
@@ -40,6 +40,7 @@ impl FromRow<'_, PgRow> for Record {
             first_decision: first_decision.map(state_of).transpose()?,
             create_time: row.try_get::<DateTime<Utc>, _>("create_time")?,
             decide_time: row.try_get("decide_time")?,
+            is_saga: row.try_get::<i16, _>("mode")? == 2,
         })
     }
 }
@@ -81,8 +82,9 @@ impl Store {
         match state {
             Some(RecordState::Staging) => {
                 sqlx::query_as(select_record!(
-                    "JOIN undecided u USING (transaction_id) \
-                     WHERE u.transaction_id < $1 ORDER BY u.transaction_id DESC LIMIT $2"
+                    "JOIN (SELECT transaction_id FROM undecided UNION ALL SELECT transaction_id FROM open_saga) u \
+                         USING (transaction_id) \
+                     WHERE u.transaction_id < $1 AND r.state = 1 ORDER BY u.transaction_id DESC LIMIT $2"
                 ))
                 .bind(before)
                 .bind(limit)

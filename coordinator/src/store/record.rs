@@ -312,7 +312,7 @@ impl Batch<'_> {
 }
 
 /// Reads the watermark and keeps the collector's drain waiting until this local transaction has ended.
-async fn lock_watermark(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+pub(super) async fn lock_watermark(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT deadline_unix_ms FROM watermark WHERE sole FOR KEY SHARE").fetch_one(connection).await
 }
 
@@ -453,7 +453,7 @@ async fn decide(
 }
 
 /// State and holds_request of the records that stand, locked until the end of the local transaction.
-async fn standing(
+pub(super) async fn standing(
     connection: &mut PgConnection,
     records: &[&NewRecord],
 ) -> Result<HashMap<Uuid, (RecordState, bool)>, sqlx::Error> {
@@ -479,7 +479,7 @@ async fn standing_by_id(
 }
 
 /// Which of these records' requests are held, by whomever.
-async fn held_requests(
+pub(super) async fn held_requests(
     connection: &mut PgConnection,
     records: &[&NewRecord],
 ) -> Result<HashSet<(String, String)>, sqlx::Error> {
@@ -499,6 +499,7 @@ async fn held_requests(
     Ok(held.into_iter().collect())
 }
 
-fn split(standing: Option<&(RecordState, bool)>) -> (Option<RecordState>, bool) {
+/// State and holds_request, of a record that stands or not.
+pub(super) fn split(standing: Option<&(RecordState, bool)>) -> (Option<RecordState>, bool) {
     standing.map_or((None, false), |(state, holds_request)| (Some(*state), *holds_request))
 }

@@ -1,6 +1,7 @@
 //! What this crate's tests stand on: a private Postgres, and participants that do as they are told.
 mod participant;
 mod postgres;
+mod steps;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

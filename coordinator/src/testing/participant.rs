@@ -7,10 +7,12 @@ use proto::assent::transaction::v1 as wire;
 use proto::assent::transaction::v1::participant_service_server::{ParticipantService, ParticipantServiceServer};
 use protocol::Vote;
 use protocol::branch::{self, BranchState, Prepare, Settle};
+use protocol::step::StepRow;
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+use super::steps::Steps;
 use crate::config::ParticipantAddress;
 
 /// How it behaves.
@@ -36,6 +38,7 @@ struct Inner {
     mood: Mood,
     rows: BTreeMap<String, wire::Branch>,
     alarms: Vec<String>,
+    steps: Steps,
 }
 
 /// The participant; clones share it.
@@ -69,6 +72,16 @@ impl FakeParticipant {
     /// How many rows are in this state.
     pub fn count(&self, wanted: BranchState) -> usize {
         self.inner.lock().unwrap().rows.values().filter(|row| state(Some(row)) == Some(wanted)).count()
+    }
+
+    /// The state of each of a saga's steps that have a row, by name.
+    pub fn steps(&self, transaction_id: &str) -> BTreeMap<String, StepRow> {
+        self.inner.lock().unwrap().steps.of(transaction_id)
+    }
+
+    /// Effects of steps and their undoing, in their order, as `name` and `-name`.
+    pub fn effects(&self) -> Vec<String> {
+        self.inner.lock().unwrap().steps.effects()
     }
 
     /// Messages that contradicted what stood.
@@ -206,6 +219,31 @@ impl ParticipantService for FakeParticipant {
         let transactions = request.into_inner().transactions;
         let acknowledgements = transactions.iter().map(|_| wire::Acknowledgement::Done.into()).collect();
         Ok(Response::new(wire::EndResponse { acknowledgements }))
+    }
+
+    async fn execute(&self, request: Request<wire::ExecuteRequest>) -> Result<Response<wire::ExecuteResponse>, Status> {
+        let mood = self.mood()?;
+        if mood == Mood::Silent {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        let refuses = matches!(mood, Mood::Refusing | Mood::RefusingLate);
+        let mut inner = self.inner.lock().unwrap();
+        let results = request.into_inner().steps.into_iter().map(|step| inner.steps.execute(step, refuses)).collect();
+        match mood {
+            Mood::AnswersLost => Err(Status::unavailable("lost")),
+            _ => Ok(Response::new(wire::ExecuteResponse { results })),
+        }
+    }
+
+    async fn compensate(
+        &self,
+        request: Request<wire::CompensateRequest>,
+    ) -> Result<Response<wire::CompensateResponse>, Status> {
+        self.mood()?;
+        let mut inner = self.inner.lock().unwrap();
+        let steps = request.into_inner().steps.into_iter();
+        let acknowledgements = steps.map(|step| inner.steps.compensate(step)).collect();
+        Ok(Response::new(wire::CompensateResponse { acknowledgements }))
     }
 
     async fn get_branch(

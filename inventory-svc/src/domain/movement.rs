@@ -19,6 +19,8 @@ pub enum Kind {
     Counted,
     /// So many were there when the ledger began; what was held then is brought along.
     Opened,
+    /// So many that were sold have come back.
+    Returned,
 }
 
 /// What is there of a SKU.
@@ -41,6 +43,7 @@ impl Kind {
             Kind::Adjusted => "adjusted",
             Kind::Counted => "counted",
             Kind::Opened => "opened",
+            Kind::Returned => "returned",
         }
     }
 
@@ -48,7 +51,9 @@ impl Kind {
     pub fn apply(self, quantity: i64, before: Balance) -> Option<Balance> {
         let Balance { on_hand, held } = before;
         Some(match self {
-            Kind::Received | Kind::Adjusted => Balance { on_hand: on_hand.checked_add(quantity)?, held },
+            Kind::Received | Kind::Adjusted | Kind::Returned => {
+                Balance { on_hand: on_hand.checked_add(quantity)?, held }
+            }
             Kind::Held => Balance { on_hand, held: held.checked_add(quantity)? },
             Kind::Sold => Balance { on_hand: on_hand.checked_sub(quantity)?, held: held.checked_sub(quantity)? },
             Kind::Released => Balance { on_hand, held: held.checked_sub(quantity)? },

@@ -47,6 +47,7 @@ fn kind(kind: Kind) -> api::MovementKind {
         Kind::Adjusted => api::MovementKind::Adjusted,
         Kind::Counted => api::MovementKind::Counted,
         Kind::Opened => api::MovementKind::Opened,
+        Kind::Returned => api::MovementKind::Returned,
     }
 }
 

@@ -213,6 +213,7 @@ fn code(kind: Kind) -> i16 {
         Kind::Adjusted => 5,
         Kind::Counted => 6,
         Kind::Opened => 7,
+        Kind::Returned => 8,
     }
 }
 
@@ -225,6 +226,7 @@ fn kind(code: i16) -> Result<Kind, sqlx::Error> {
         5 => Kind::Adjusted,
         6 => Kind::Counted,
         7 => Kind::Opened,
+        8 => Kind::Returned,
         _ => return Err(sqlx::Error::Decode(format!("{code} is no kind of movement").into())),
     })
 }

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod holds;
 pub mod ledger;
 pub mod replay;
+pub mod returns;
 pub mod stock;
 
 use sqlx::migrate::Migrator;

@@ -7,13 +7,17 @@ use uuid::Uuid;
 use super::lines;
 use crate::domain::{NewOrder, create_time};
 
-/// Writes orders down, pending as long as their transactions are prepared.
-pub async fn insert(connection: &mut PgConnection, orders: &[PreparedBranch<NewOrder>]) -> Result<(), sqlx::Error> {
+/// Writes orders down, pending as long as their transactions are prepared; `unconfirmed`: until they are confirmed.
+pub async fn insert(
+    connection: &mut PgConnection,
+    orders: &[PreparedBranch<NewOrder>],
+    unconfirmed: bool,
+) -> Result<(), sqlx::Error> {
     let column = |of: fn(&NewOrder) -> &str| orders.iter().map(|order| of(&order.branch)).collect::<Vec<_>>();
     let lines = orders.iter().map(|order| lines::to_json(&order.branch.lines)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
-        "INSERT INTO orders (order_id, account, request_id, currency, total_minor, lines, create_time)
-         SELECT order_id, account, request_id, currency, total_minor, lines::jsonb, create_time
+        "INSERT INTO orders (order_id, account, request_id, currency, total_minor, lines, create_time, unconfirmed)
+         SELECT order_id, account, request_id, currency, total_minor, lines::jsonb, create_time, $8
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[])
               AS o (order_id, account, request_id, currency, total_minor, lines, create_time)",
     )
@@ -24,9 +28,24 @@ pub async fn insert(connection: &mut PgConnection, orders: &[PreparedBranch<NewO
     .bind(orders.iter().map(|order| order.branch.total_minor).collect::<Vec<_>>())
     .bind(lines)
     .bind(orders.iter().map(|order| create_time(order.transaction_id)).collect::<Vec<_>>())
+    .bind(unconfirmed)
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Unconfirmed orders become confirmed.
+pub async fn confirm(connection: &mut PgConnection, order_ids: Vec<Uuid>) -> Result<(), sqlx::Error> {
+    if order_ids.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query(
+        "UPDATE orders SET unconfirmed = false WHERE order_id = ANY($1::uuid[]) AND unconfirmed AND NOT refused",
+    )
+    .bind(&order_ids)
+    .execute(connection)
+    .await?;
+    all_there(done.rows_affected(), order_ids.len())
 }
 
 /// Pending orders become refused.
@@ -38,7 +57,7 @@ pub async fn refuse(
         return Ok(());
     }
     let done = sqlx::query(
-        "UPDATE orders SET refused = true, reason = r.reason, reason_message = r.reason_message
+        "UPDATE orders SET refused = true, unconfirmed = false, reason = r.reason, reason_message = r.reason_message
          FROM unnest($1::uuid[], $2::text[], $3::text[]) AS r (order_id, reason, reason_message)
          WHERE orders.order_id = r.order_id AND NOT orders.refused",
     )
@@ -67,11 +86,11 @@ fn storable(text: &str) -> String {
     text.replace('\0', "")
 }
 
-/// What is prepared is pending; otherwise someone has tampered with the table, and nothing may be acknowledged.
+/// What is prepared or unconfirmed is pending; otherwise someone has tampered with the table, and nothing may be acknowledged.
 fn all_there(found: u64, expected: usize) -> Result<(), sqlx::Error> {
     if usize::try_from(found) == Ok(expected) {
         return Ok(());
     }
-    tracing::error!(found, expected, "orders that are prepared are missing or refused");
+    tracing::error!(found, expected, "pending orders are missing or refused");
     Err(sqlx::Error::RowNotFound)
 }

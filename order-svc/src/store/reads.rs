@@ -73,8 +73,11 @@ pub async fn list(
     }
     query.push(match filter.state {
         None => "",
-        // Few, and found by the log's index on them.
-        Some(State::Pending) => " AND order_id = ANY (ARRAY(SELECT transaction_id FROM branch_log WHERE state = 1))",
+        // Few, and found by the indexes on them.
+        Some(State::Pending) => {
+            " AND order_id = ANY (ARRAY(SELECT transaction_id FROM branch_log WHERE state = 1
+                                        UNION ALL SELECT order_id FROM orders WHERE unconfirmed))"
+        }
         Some(State::Confirmed) => " AND state = 2",
         Some(State::Refused) => " AND refused",
     });

@@ -1,6 +1,7 @@
 //! ParticipantService: the participant's gRPC face. Messages are checked and converted here, and carried out by the log's
 //! writer.
 mod service;
+mod steps;
 mod wire;
 
 pub use service::Participant;

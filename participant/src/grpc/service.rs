@@ -6,7 +6,7 @@ use proto::assent::transaction::v1::participant_service_server::ParticipantServi
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::wire;
+use super::{steps, wire};
 use crate::group_commit::GroupCommit;
 use crate::log::{Entry, Log, LogWork, Origin, Reply};
 use crate::transaction::{TransactionRef, read_id};
@@ -55,6 +55,15 @@ impl<R: Resource> Participant<R> {
             entries.push(Entry::Prepare { transaction, origin, bytes, branch: Arc::new(branch) });
         }
         Ok(entries)
+    }
+}
+
+/// The size of a page of rows.
+pub(super) fn page_size_of(page_size: i32) -> Result<i32, Status> {
+    match page_size {
+        0 => Ok(DEFAULT_PAGE),
+        size if size > 0 => Ok(size.min(LARGEST_PAGE)),
+        size => Err(status::invalid("page_size", format!("must be zero or more, not {size}"))),
     }
 }
 
@@ -123,6 +132,40 @@ impl<R: Resource> ParticipantService for Participant<R> {
         Ok(Response::new(api::EndResponse { acknowledgements }))
     }
 
+    async fn execute(&self, request: Request<api::ExecuteRequest>) -> Result<Response<api::ExecuteResponse>, Status> {
+        crash_point::pass("execute.received");
+        let entries = steps::executes(&*self.resource, request.into_inner().steps)?;
+        let results = self.write(entries).await?.into_iter().map(steps::result).collect();
+        crash_point::pass("execute.before_reply");
+        Ok(Response::new(api::ExecuteResponse { results }))
+    }
+
+    async fn compensate(
+        &self,
+        request: Request<api::CompensateRequest>,
+    ) -> Result<Response<api::CompensateResponse>, Status> {
+        crash_point::pass("compensate.received");
+        let entries = steps::compensates(request.into_inner().steps)?;
+        let acknowledgements = acknowledgements(self.write(entries).await?);
+        crash_point::pass("compensate.before_reply");
+        Ok(Response::new(api::CompensateResponse { acknowledgements }))
+    }
+
+    async fn end_steps(
+        &self,
+        request: Request<api::EndStepsRequest>,
+    ) -> Result<Response<api::EndStepsResponse>, Status> {
+        let entries = steps::ends(request.into_inner().steps)?;
+        Ok(Response::new(api::EndStepsResponse { acknowledgements: acknowledgements(self.write(entries).await?) }))
+    }
+
+    async fn list_steps(
+        &self,
+        request: Request<api::ListStepsRequest>,
+    ) -> Result<Response<api::ListStepsResponse>, Status> {
+        steps::list(&self.log, request.into_inner()).await.map(Response::new)
+    }
+
     async fn get_branch(
         &self,
         request: Request<api::GetBranchRequest>,
@@ -138,11 +181,7 @@ impl<R: Resource> ParticipantService for Participant<R> {
     ) -> Result<Response<api::ListBranchesResponse>, Status> {
         let api::ListBranchesRequest { state, page_size, page_token } = request.into_inner();
         let filter = wire::state_filter(state)?;
-        let page_size = match page_size {
-            0 => DEFAULT_PAGE,
-            size if size > 0 => size.min(LARGEST_PAGE),
-            size => return Err(status::invalid("page_size", format!("must be zero or more, not {size}"))),
-        };
+        let page_size = page_size_of(page_size)?;
         let of_state = state.to_string();
         let list = ["branches", of_state.as_str()];
         let after = match paging::position(&page_token, &list)? {

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use proto::assent::transaction::v1 as api;
 use protocol::Vote;
 use protocol::branch::{BranchState, End, Settle};
+use protocol::step::Compensate;
 use tonic::{Code, Status};
 
 use crate::audit::{Check, Violation};
@@ -70,7 +71,7 @@ pub fn vote(reply: Reply) -> (api::Vote, Option<api::Refusal>) {
         Reply::Unknown(cause) => {
             (api::Vote::Unknown, Some(refusal_to_wire(Refusal::new("PARTICIPANT_UNAVAILABLE", cause))))
         }
-        Reply::Settled(_) | Reply::Ended(_) => (api::Vote::Unknown, None),
+        Reply::Settled(_) | Reply::Ended(_) | Reply::Stepped(..) | Reply::Compensated(_) => (api::Vote::Unknown, None),
     }
 }
 
@@ -78,10 +79,13 @@ pub fn vote(reply: Reply) -> (api::Vote, Option<api::Refusal>) {
 pub fn acknowledgement(reply: Reply) -> api::Acknowledgement {
     match reply {
         Reply::Settled(Settle::Apply | Settle::Release | Settle::InsertAborted | Settle::Already)
+        | Reply::Compensated(Compensate::Undo | Compensate::InsertTombstone | Compensate::Already)
         | Reply::Ended(End::Delete | End::Already) => api::Acknowledgement::Done,
-        Reply::Settled(Settle::Ignore) => api::Acknowledgement::Ignored,
+        Reply::Settled(Settle::Ignore) | Reply::Compensated(Compensate::Ignore) => api::Acknowledgement::Ignored,
         Reply::Settled(Settle::Alarm) | Reply::Ended(End::Alarm) => api::Acknowledgement::Alarm,
-        Reply::Ended(End::Later) | Reply::Unknown(_) | Reply::Voted(..) => api::Acknowledgement::Retry,
+        Reply::Ended(End::Later) | Reply::Unknown(_) | Reply::Voted(..) | Reply::Stepped(..) => {
+            api::Acknowledgement::Retry
+        }
     }
 }
 
@@ -98,7 +102,7 @@ pub fn branch(row: Row) -> api::Branch {
     }
 }
 
-fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
+pub(super) fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
     SystemTime::from(time).into()
 }
 

@@ -1,9 +1,13 @@
 //! The participant's log: what it has voted and what was decided, one row per transaction.
 //!
-//! Rows are written by one writer only ([`work`]), by the rules of [`protocol::branch`] and in the same local transaction
-//! as the business rows. Everything else reads ([`read`]) or deletes what may go ([`collect`]).
+//! Rows are written by one writer only ([`work`]), by the rules of [`protocol::branch`] and [`protocol::step`] and in the
+//! same local transaction as the business rows. Everything else reads ([`read`]) or deletes what may go ([`collect`]).
 mod collect;
 mod read;
+mod step_rows;
+#[cfg(test)]
+mod step_tests;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -16,6 +20,8 @@ use uuid::Uuid;
 
 use crate::{Pool, Refusal, TransactionRef};
 
+pub use step_rows::Row as StepRow;
+pub use steps::StepRef;
 pub use work::{Entry, LogWork, Origin, Reply};
 
 /// A log row.

@@ -1,7 +1,7 @@
 //! The log writer: carries out batches of messages by the rules of [`protocol::branch`], as one local transaction.
 //!
 //! A batch has at most one message about a transaction, so its kinds run one after the other (prepares, fences, commits,
-//! aborts, ends), each with set-based statements. Most messages meet what is usual (no row for a PREPARE, a PREPARED one
+//! aborts, ends, steps of sagas), each with set-based statements. Most messages meet what is usual (no row for a PREPARE, a PREPARED one
 //! for a decision), and one guarded statement does it; only for the others the rows that stand are read and the rule is
 //! asked. Where a guarded statement has acted, the rule it stands for is asserted. A batch that expects the usual of all
 //! its messages ([`crate::duplicates`]) does not even ask which rows it was.
@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use protocol::Vote;
 use protocol::branch::{self, BranchState, End, Fence, Prepare, Settle};
+use protocol::step::{Compensate, StepResult};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::read::decode_all;
+use super::steps::{self, StepRef};
 use super::waiting::Waiting;
 use super::write::{self, NewRow, Standing};
 use crate::duplicates::Duplicates;
@@ -59,6 +61,21 @@ pub enum Entry<B> {
     Forgotten(TransactionRef),
     /// END.
     End(TransactionRef),
+    /// EXECUTE of a saga's step.
+    Execute {
+        /// Which step.
+        step: StepRef,
+        /// What is to be done, as it came.
+        bytes: Vec<u8>,
+        /// The same, decoded.
+        branch: Arc<B>,
+        /// A refusal is not kept.
+        must_succeed: bool,
+    },
+    /// COMPENSATE of a saga's step, and why.
+    Compensate(StepRef, Refusal),
+    /// END of a saga's step.
+    EndStep(StepRef),
 }
 
 impl<B> Entry<B> {
@@ -70,7 +87,13 @@ impl<B> Entry<B> {
             | Entry::Abort(transaction, _)
             | Entry::Forgotten(transaction)
             | Entry::End(transaction) => *transaction,
+            Entry::Execute { step, .. } | Entry::Compensate(step, _) | Entry::EndStep(step) => step.transaction,
         }
+    }
+
+    /// Whether it is about a step of a saga.
+    pub(super) fn is_step(&self) -> bool {
+        matches!(self, Entry::Execute { .. } | Entry::Compensate(..) | Entry::EndStep(_))
     }
 }
 
@@ -83,6 +106,10 @@ pub enum Reply {
     Settled(Settle),
     /// To END: what was done.
     Ended(End),
+    /// To EXECUTE; with the reason of what is not done.
+    Stepped(StepResult, Option<Refusal>),
+    /// To COMPENSATE: what was done.
+    Compensated(Compensate),
     /// It may or may not have happened.
     Unknown(String),
 }
@@ -112,11 +139,14 @@ impl<R: Resource> Work for LogWork<R> {
 
     fn urgency(entry: &Self::Entry) -> Urgency {
         match entry {
-            Entry::Prepare { .. } | Entry::Fence(_) => Urgency::Now,
+            Entry::Prepare { .. } | Entry::Fence(_) | Entry::Execute { .. } => Urgency::Now,
             Entry::Commit { durable: false, .. } => Urgency::Lazy,
-            Entry::Commit { durable: true, .. } | Entry::Abort(..) | Entry::Forgotten(_) | Entry::End(_) => {
-                Urgency::Soon
-            }
+            Entry::Commit { durable: true, .. }
+            | Entry::Abort(..)
+            | Entry::Forgotten(_)
+            | Entry::End(_)
+            | Entry::Compensate(..)
+            | Entry::EndStep(_) => Urgency::Soon,
         }
     }
 
@@ -127,6 +157,7 @@ impl<R: Resource> Work for LogWork<R> {
         let mut batch = Batch { resource: &*self.resource, waiting: &self.waiting, connection, replies, is_careful };
         let carried_out = batch.carry_out(entries).await;
         self.duplicates.learn(is_careful, carried_out)?;
+        steps::run(&*self.resource, batch.connection, entries, &mut batch.replies).await?;
         let unanswered = || Reply::Unknown("the batch left it out".to_owned());
         let reply = |entry| batch.replies.remove(&Self::key(entry)).unwrap_or_else(unanswered);
         Ok(entries.iter().map(reply).collect())

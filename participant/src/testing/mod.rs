@@ -12,7 +12,7 @@ mod template;
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::{PreparedBranch, Refusal, Resource};
+use crate::{PreparedBranch, Refusal, Resource, StepBranch};
 
 pub use disk::Disk;
 pub use face::{closed_pool, face};
@@ -63,6 +63,32 @@ pub async fn abort<R: Resource>(resource: &R, pool: &PgPool, branches: &[Prepare
     resource.abort(&mut local, &branches).await.unwrap();
     decide(&mut local, branches.iter().map(|(branch, _)| branch.transaction_id).collect(), 3).await;
     local.commit().await.unwrap();
+}
+
+/// Executes a batch of steps in one local transaction.
+pub async fn execute<R: Resource>(
+    resource: &R,
+    pool: &PgPool,
+    steps: &[StepBranch<R::Branch>],
+) -> Vec<Result<(), Refusal>> {
+    let mut local = pool.begin().await.unwrap();
+    let results = resource.execute(&mut local, steps).await.unwrap();
+    local.commit().await.unwrap();
+    results
+}
+
+/// Compensates a batch of steps in one local transaction.
+pub async fn compensate<R: Resource>(resource: &R, pool: &PgPool, steps: &[StepBranch<R::Branch>]) {
+    let why = Refusal::new("DECLINED", "the card was declined");
+    let steps: Vec<_> = steps.iter().map(|step| (step.clone(), why.clone())).collect();
+    let mut local = pool.begin().await.unwrap();
+    resource.compensate(&mut local, &steps).await.unwrap();
+    local.commit().await.unwrap();
+}
+
+/// A branch as a saga's step of this name.
+pub fn step<B>(name: &str, branch: &PreparedBranch<B>) -> StepBranch<B> {
+    StepBranch { transaction_id: branch.transaction_id, step: name.to_owned(), branch: branch.branch.clone() }
 }
 
 /// What the log's writer does beside it.

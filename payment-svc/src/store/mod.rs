@@ -6,6 +6,7 @@ pub mod account;
 pub mod audit;
 pub mod entries;
 pub mod holds;
+pub mod refunds;
 
 use sqlx::migrate::Migrator;
 

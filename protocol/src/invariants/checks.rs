@@ -1,7 +1,9 @@
 //! One function for each invariant.
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{BranchFact, Check, ClientAnswer, Clock, Invariant, RecordFact, TransactionId, Violation};
+use super::{
+    BranchFact, Check, ClientAnswer, Clock, Invariant, RecordFact, SagaFact, StepFact, TransactionId, Violation, sagas,
+};
 use crate::Decision;
 use crate::branch::BranchState;
 use crate::record::RecordState;
@@ -12,6 +14,8 @@ pub(super) struct Known<'a> {
     pub(super) record: Option<&'a RecordFact>,
     pub(super) branches: Vec<&'a BranchFact>,
     pub(super) shown: Option<Decision>,
+    pub(super) saga: Option<&'a SagaFact>,
+    pub(super) steps: Vec<&'a StepFact>,
 }
 
 impl Known<'_> {
@@ -60,7 +64,8 @@ pub(super) fn atomicity(transactions: &Transactions) -> Check {
 
 pub(super) fn validity(transactions: &Transactions, clock: &Clock) -> Check {
     let mut check = Check::new(Invariant::Validity);
-    for (id, known) in transactions.iter().filter(|(_, known)| known.takes_effect()) {
+    // A saga has no branches; what it needs of its steps is saga-wholeness.
+    for (id, known) in transactions.iter().filter(|(_, known)| known.saga.is_none() && known.takes_effect()) {
         check.checked_count += 1;
         let old = known.deadline_unix_ms().is_none_or(|deadline| clock.may_be_collected(deadline));
         // Rows are collected only once every one of them is committed.
@@ -204,6 +209,13 @@ pub(super) fn one_order_per_request(transactions: &Transactions) -> Check {
 pub(super) fn in_doubt_resolves(transactions: &Transactions, clock: &Clock) -> Check {
     let mut check = Check::new(Invariant::InDoubtResolves);
     for (id, known) in transactions {
+        if known.saga.is_some() {
+            check.checked_count += u64::from(known.saga.is_some_and(|saga| !saga.state.is_ended()));
+            if let Some(detail) = sagas::waiting(known, clock) {
+                check.violated(*id, detail);
+            }
+            continue;
+        }
         let staging = known.record.filter(|record| record.state == RecordState::Staging);
         let prepared = known.branches.iter().filter(|row| row.state == BranchState::Prepared);
         let waiting = staging

@@ -48,6 +48,7 @@ fn sound() -> Facts {
             ShownFact { transaction: 1, decision: Some(Decision::Commit) },
             ShownFact { transaction: 2, decision: Some(Decision::Abort) },
         ],
+        ..Facts::default()
     }
 }
 
@@ -60,9 +61,64 @@ fn violated(facts: &Facts) -> Vec<Invariant> {
 fn sound_facts_hold_and_are_counted() {
     assert_eq!(violated(&sound()), []);
     for check in check(&sound(), &CLOCK) {
-        let in_doubt = matches!(check.invariant, Invariant::NoOrphanHolds | Invariant::InDoubtResolves);
+        use Invariant::{InDoubtResolves, NoOrphanHolds, SagaWholeness};
+        let in_doubt = matches!(check.invariant, NoOrphanHolds | InDoubtResolves | SagaWholeness);
         assert_eq!(check.checked_count > 0, !in_doubt, "{}", check.invariant);
     }
+}
+
+/// A done saga and a compensated one, as they should be.
+fn sound_sagas() -> Facts {
+    let steps = || [("place", "order"), ("payment", "payment")].map(|(name, who)| (name.to_owned(), who.to_owned()));
+    let saga = |transaction, state| SagaFact { transaction, state, paused: false, steps: steps().to_vec() };
+    let row = |transaction, state, (step, participant)| StepFact {
+        transaction,
+        participant,
+        step,
+        state,
+        deadline_unix_ms: RECENT,
+    };
+    let done = steps().map(|step| row(1, StepRow::Executed, step));
+    let [place, payment] = steps();
+    Facts {
+        records: vec![record(1, RecordState::Committed), record(2, RecordState::Aborted)],
+        sagas: vec![saga(1, SagaState::Done), saga(2, SagaState::Compensated)],
+        steps: [done.to_vec(), vec![row(2, StepRow::Compensated, place), row(2, StepRow::Refused, payment)]].concat(),
+        ..Facts::default()
+    }
+}
+
+#[test]
+fn sound_sagas_hold_and_are_counted() {
+    assert_eq!(violated(&sound_sagas()), []);
+    let checks = check(&sound_sagas(), &CLOCK);
+    let wholeness = checks.iter().find(|check| check.invariant == Invariant::SagaWholeness).unwrap();
+    assert_eq!(wholeness.checked_count, 2);
+}
+
+#[test]
+fn saga_wholeness_is_violated_by_half_of_it() {
+    let plant = |change: fn(&mut Facts)| {
+        let mut facts = sound_sagas();
+        change(&mut facts);
+        violated(&facts)
+    };
+    let wholeness = [Invariant::SagaWholeness];
+    assert_eq!(plant(|facts| facts.steps[1].state = StepRow::Compensated), wholeness);
+    assert_eq!(plant(|facts| facts.steps[2].state = StepRow::Executed), wholeness);
+    assert_eq!(plant(|facts| drop(facts.steps.remove(0))), wholeness);
+    assert_eq!(plant(|facts| facts.steps[0].transaction = 3), wholeness, "an effect of no saga, missing elsewhere");
+    assert_eq!(
+        plant(|facts| facts.sagas[1].state = SagaState::Forward),
+        [Invariant::InDoubtResolves, Invariant::SagaWholeness]
+    );
+    assert_eq!(plant(|facts| facts.sagas[0].state = SagaState::Forward), [Invariant::InDoubtResolves]);
+    assert_eq!(plant(|facts| (facts.sagas[0].state, facts.sagas[0].paused) = (SagaState::Forward, true)), []);
+    let collected = |facts: &mut Facts| {
+        facts.records[0].deadline_unix_ms = ANCIENT;
+        facts.steps.remove(0);
+    };
+    assert_eq!(plant(collected), []);
 }
 
 #[test]
