@@ -1,5 +1,9 @@
 //! `assent bench`: figures of a running system under load, and of one database alone to hold them against.
 mod baseline;
+mod bought;
+mod cluster;
+mod load;
+mod local;
 mod orders;
 
 use std::time::Duration;
