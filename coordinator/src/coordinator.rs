@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::config::Args;
 use crate::owner::Active;
 use crate::participants::Participants;
@@ -19,6 +20,8 @@ pub struct Coordinator {
     pub store: Store,
     /// Whom it coordinates.
     pub participants: Participants,
+    /// Which orders are let in.
+    pub admission: Admission,
     /// The attempts that it drives.
     pub active: Active,
     /// The recoveries that it runs.
@@ -31,6 +34,7 @@ impl Coordinator {
     /// Puts the parts together.
     pub fn new(args: Args, owner_id: String, store: Store, participants: Participants) -> Arc<Self> {
         Arc::new(Coordinator {
+            admission: Admission::new(&args),
             args,
             owner_id,
             store,

@@ -4,6 +4,8 @@ mod coordinator;
 mod order;
 mod overlay;
 mod stuck;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::sync::Arc;

@@ -14,8 +14,9 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::answers::not_accepted;
+use super::answers::{not_accepted, turned_away};
 use super::{overlay, wire};
+use crate::admission::Known;
 use crate::coordinator::Coordinator;
 use crate::domain::{Invalid, Order};
 use crate::owner::{self, Answer, Attempt};
@@ -54,6 +55,10 @@ impl OrderService for Orders {
         let client_id = caller::client_id(&request)?;
         let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
         let api::PlaceOrderRequest { request_id, account, lines, timeout_ms } = request.into_inner();
+        // Before anything is done for it: what is turned away must cost as little as can be.
+        let known = Known { client_id: &client_id, request_id: &request_id, is_retry };
+        let admitted = self.coordinator.admission.admit(known, &self.coordinator.active);
+        let admitted = admitted.map_err(|overloaded| turned_away(&overloaded, &request_id))?;
         let order = Arc::new(Order::new(account, wire::lines(lines)?)?);
         let timeout = timeout(timeout_ms, self.coordinator.args.transaction_timeout_ms)?;
         let request_id = match request_id.is_empty() {
@@ -61,7 +66,8 @@ impl OrderService for Orders {
             false => request_id,
         };
         limits::check_request_id(&request_id).map_err(|wrong| status::invalid("request_id", wrong))?;
-        let attempt = Attempt { client_id, request_id: request_id.clone(), order: order.clone(), timeout, is_retry };
+        let attempt =
+            Attempt { client_id, request_id: request_id.clone(), order: order.clone(), timeout, is_retry, admitted };
         match owner::place(&self.coordinator, attempt).await {
             Answer::Accepted { order_id, create_time } => Ok(Response::new(api::PlaceOrderResponse {
                 order: Some(wire::confirmed(order_id, &order, request_id, create_time)),

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::active::Attending;
 use super::answer::{Answer, is_refused};
 use super::events::{self, Happened};
+use crate::admission::Admitted;
 use crate::coordinator::Coordinator;
 use crate::domain::Order;
 use crate::participants::branches;
@@ -45,6 +46,8 @@ pub struct Attempt {
     pub timeout: Duration,
     /// The call is known to be a retry.
     pub is_retry: bool,
+    /// Its place among those that wait for their answer.
+    pub admitted: Admitted,
 }
 
 /// Drives an attempt in a task of its own; resolves to the answer. The attempt goes on if the caller goes away.
@@ -80,6 +83,7 @@ struct Drive {
     recorded: Option<Refusal>,
     holder: Option<Record>,
     answer: Option<oneshot::Sender<Answer>>,
+    admitted: Option<Admitted>,
     told: Option<ClientAnswer>,
     finished: bool,
     doubts: u32,
@@ -124,6 +128,7 @@ impl Drive {
             recorded: None,
             holder: None,
             answer: Some(answer),
+            admitted: Some(attempt.admitted),
             told: None,
             finished: false,
             doubts: 0,
@@ -297,6 +302,7 @@ impl Drive {
             Outcome::Unknown => (Answer::Unknown { order_id, cause: self.why() }, Some(ClientAnswer::Unknown)),
         };
         self.told = told;
+        self.admitted = None;
         if let Some(client) = self.answer.take() {
             crash_point::pass("decide.before_answer");
             // A client that went away learns the outcome by repeating the call.

@@ -10,6 +10,7 @@ use ::participant::clock::now_unix_ms;
 use clap::Parser;
 use uuid::Uuid;
 
+use crate::admission::{Admitted, Known};
 use crate::config::Args;
 use crate::coordinator::Coordinator;
 use crate::domain::{Line, Order};
@@ -46,9 +47,14 @@ impl World {
 
     /// A coordinator that holds a lease, but neither serves nor takes over.
     pub async fn coordinator(&self, name: &str) -> Arc<Coordinator> {
+        self.coordinator_with(name, &[]).await
+    }
+
+    /// The same, with more flags.
+    pub async fn coordinator_with(&self, name: &str, more: &[&str]) -> Arc<Coordinator> {
         let url = self.postgres.url();
         let flags = ["coordinator", "--name", name, "--database-url", &url, "--participants", &self.addresses];
-        let args = Args::parse_from(flags);
+        let args = Args::parse_from(flags.iter().chain(more));
         let store = self.postgres.store().await;
         let participants = Participants::start(&args.participants).unwrap();
         let coordinator = Coordinator::new(args, Uuid::now_v7().to_string(), store, participants);
@@ -71,8 +77,15 @@ pub async fn place(coordinator: &Arc<Coordinator>, request_id: &str, order: Arc<
         order,
         timeout: Duration::from_millis(timeout_ms),
         is_retry: false,
+        admitted: admitted(coordinator),
     };
     owner::place(coordinator, attempt).await
+}
+
+/// A place among those that wait for their answer.
+pub fn admitted(coordinator: &Coordinator) -> Admitted {
+    let known = Known { client_id: "client", request_id: "", is_retry: false };
+    coordinator.admission.admit(known, &coordinator.active).unwrap()
 }
 
 /// Waits until something is so.
