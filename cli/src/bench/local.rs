@@ -97,8 +97,8 @@ mod tests {
             restarts: 0,
         };
         State { processes: vec![process.clone()] }.write(&folder).unwrap();
-        let groups = groups(&folder, "http://127.0.0.1:7400/").unwrap();
-        assert_eq!((groups.len(), groups[0].pid, groups[0].with_children), (1, std::process::id(), false));
+        let found = groups(&folder, "http://127.0.0.1:7400/").unwrap();
+        assert_eq!((found.len(), found[0].pid, found[0].with_children), (1, std::process::id(), false));
         assert!(groups(&folder, "http://127.0.0.1:7500").unwrap_err().contains("is not the one"));
         State { processes: vec![crate::dev::state::Process { pid: None, ..process }] }.write(&folder).unwrap();
         assert!(groups(&folder, "http://127.0.0.1:7400").unwrap_err().contains("does not run"));
