@@ -48,7 +48,7 @@ setup-fuzz: ## Install what `make fuzz` needs besides (a C++ compiler; cargo-fuz
 fuzz: setup-fuzz ## Try all that is decoded with made-up inputs, FUZZ_SECONDS a target (30; the first build takes minutes)
 	@scripts/fuzz.sh
 
-bench: setup ## Measure orders per second on this machine (BENCH="...")
+bench: setup ## Compare with one Postgres alone on this machine, half an hour or BENCH="--quick" (writes target/bench)
 	@scripts/bench.sh $(BENCH)
 
 clean-demo: ## Remove what the demo left to look at

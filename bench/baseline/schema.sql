@@ -1,8 +1,9 @@
 -- One database with the rows and indexes that an order leaves in all services together, made anew and filled with what
--- psql is told: :skus, :accounts.
+-- psql is told: :skus, :sold_out, :accounts.
 --
--- What is left out are the participants' logs, which one database has no need of, and the balance of the revenue account:
--- updated by every single order it would be a row that all of them wait for, so an application adds the bookings up.
+-- What is left out are the participants' logs, which one database has no need of, the movement "held" of each line, which
+-- it has none of, and the balance of the revenue account: updated by every single order it would be a row that all of them
+-- wait for, so an application adds the bookings up.
 SET client_min_messages = warning;
 DROP SCHEMA IF EXISTS baseline CASCADE;
 CREATE SCHEMA baseline;
@@ -32,6 +33,21 @@ CREATE TABLE stock (
     update_time timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT no_oversell CHECK (0 <= held AND held <= on_hand)
 ) WITH (fillfactor = 70);
+
+CREATE TABLE movement (
+    sku text COLLATE "C" NOT NULL,
+    sequence bigint NOT NULL,
+    quantity bigint NOT NULL,
+    on_hand bigint NOT NULL,
+    held bigint NOT NULL,
+    create_time timestamptz NOT NULL,
+    transaction_id uuid,
+    kind smallint NOT NULL,
+    reason text,
+    request_id text,
+    actor text,
+    PRIMARY KEY (sku, sequence)
+);
 
 CREATE TABLE orders (
     order_id uuid PRIMARY KEY,
@@ -68,7 +84,9 @@ CREATE TABLE booking (
 CREATE INDEX booking_by_debit ON booking (debit_account, booking_id);
 CREATE INDEX booking_by_credit ON booking (credit_account, booking_id);
 
-INSERT INTO stock (sku, on_hand) SELECT 's' || lpad(n::text, 5, '0'), 1000000000 FROM generate_series(1, :skus) AS n;
+INSERT INTO stock (sku, on_hand)
+    SELECT 's' || lpad(n::text, 5, '0'), CASE WHEN n <= :skus THEN 1000000000 ELSE 0 END
+    FROM generate_series(1, :skus + :sold_out) AS n;
 INSERT INTO account (account, currency, balance_minor)
     SELECT 'a' || lpad(n::text, 5, '0'), 'GBP', 1000000000000 FROM generate_series(1, :accounts) AS n;
 VACUUM ANALYZE;

@@ -1,26 +1,37 @@
 //! Load against a running system, and what one database alone makes of the same orders.
 //!
-//! It measures from outside: over gRPC as a shop would, and the processes' CPU time as the kernel counts it. Nothing in
-//! the services knows that it is measured.
+//! It measures from outside: over gRPC as a shop would, the processes' CPU time as the kernel counts it, and what databases
+//! write as Postgres counts it. Nothing in the services knows that it is measured.
 //!
 //! ```text
 //! shop         what is bought by whom: the names of a run, and the draw of an order
+//! baskets      the orders of a real shop
 //! setup        opens the run's accounts, stocks its articles
 //! closed_loop  so many clients, each placing its next order when the last is answered
-//! outcome      what became of the orders, counted
+//! open_loop    so many orders a second, whether those before them are answered or not
+//! seen         what was seen of the orders
+//! outcome      what became of them, counted
 //! latency      how long the answers took
-//! cpu          what the processes used meanwhile
+//! cpu, memory  what the processes used meanwhile
 //! report       all of it in figures
+//! store        Postgres servers on this machine: all SQL, and what they write
 //! baseline     the same orders in one database, by pgbench
 //! ```
 pub mod baseline;
+pub mod baskets;
 mod caller;
 pub mod closed_loop;
 pub mod cpu;
 pub mod latency;
+pub mod memory;
+pub mod open_loop;
 pub mod outcome;
 pub mod report;
+pub mod seen;
 pub mod setup;
 pub mod shop;
+pub mod store;
+#[cfg(test)]
+mod testing;
 
 pub use caller::Caller;

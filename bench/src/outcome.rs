@@ -12,6 +12,8 @@ pub enum Outcome {
     Confirmed,
     /// It is refused, for this reason.
     Refused(String),
+    /// It was turned away before anything was done for it, because there is too much to do.
+    Overloaded(String),
     /// It was given up and left nothing behind, for this reason.
     Aborted(String),
     /// Nobody could tell, for this reason.
@@ -27,6 +29,7 @@ impl Outcome {
         let reason = details.error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone());
         match status.code() {
             Code::FailedPrecondition => Outcome::Refused(reason),
+            Code::ResourceExhausted => Outcome::Overloaded(reason),
             Code::Aborted => Outcome::Aborted(reason),
             Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown | Code::Internal => {
                 Outcome::Unknown(reason)
@@ -51,6 +54,8 @@ pub struct Counts {
     pub confirmed: u64,
     /// Refused.
     pub refused: Reasons,
+    /// Turned away, because there is too much to do.
+    pub overloaded: Reasons,
     /// Given up, leaving nothing behind.
     pub aborted: Reasons,
     /// In doubt.
@@ -68,6 +73,7 @@ impl Counts {
                 return;
             }
             Outcome::Refused(reason) => (&mut self.refused, reason),
+            Outcome::Overloaded(reason) => (&mut self.overloaded, reason),
             Outcome::Aborted(reason) => (&mut self.aborted, reason),
             Outcome::Unknown(reason) => (&mut self.unknown, reason),
             Outcome::Failed(reason) => (&mut self.failed, reason),
@@ -80,6 +86,7 @@ impl Counts {
         self.confirmed += other.confirmed;
         let pairs = [
             (&mut self.refused, other.refused),
+            (&mut self.overloaded, other.overloaded),
             (&mut self.aborted, other.aborted),
             (&mut self.unknown, other.unknown),
             (&mut self.failed, other.failed),
@@ -121,13 +128,15 @@ mod tests {
         counts.add(Outcome::of_status(&status(Code::Unavailable, "OUTCOME_UNKNOWN")));
         counts.add(Outcome::of_status(&Status::cancelled("Timeout expired")));
         counts.add(Outcome::of_status(&status(Code::ResourceExhausted, "OVERLOADED")));
+        counts.add(Outcome::of_status(&status(Code::InvalidArgument, "INVALID_ARGUMENT")));
         let reasons = |list: &[(&str, u64)]| list.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
         let expected = Counts {
             confirmed: 1,
             refused: reasons(&[("OUT_OF_STOCK", 2), ("INSUFFICIENT_FUNDS", 1)]),
             aborted: reasons(&[("TRANSACTION_ABORTED", 1)]),
             unknown: reasons(&[("OUTCOME_UNKNOWN", 1), ("Cancelled", 1)]),
-            failed: reasons(&[("OVERLOADED", 1)]),
+            overloaded: reasons(&[("OVERLOADED", 1)]),
+            failed: reasons(&[("INVALID_ARGUMENT", 1)]),
         };
         assert_eq!(counts, expected);
         assert_eq!(counts.answered(), 4);

@@ -3,11 +3,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::closed_loop::{Seen, Settings};
 use crate::cpu::Usage;
 use crate::latency::Summary;
+use crate::open_loop::Arrivals;
 use crate::outcome::Counts;
+use crate::seen::Seen;
 use crate::shop::{Plan, Workload};
+use crate::store::statistics::Written;
 
 /// A run's report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,10 +22,14 @@ pub struct Report {
     pub skus: usize,
     /// How many accounts paid.
     pub accounts: usize,
-    /// How many lines an order had.
+    /// How many lines an order had; the one in the middle, where they differ.
     pub lines: usize,
-    /// How many clients there were.
-    pub clients: usize,
+    /// Of 100 orders, how many asked for what was sold out.
+    pub refused_percent: u8,
+    /// How the participants were made to agree.
+    pub mode: &'static str,
+    /// How orders came.
+    pub load: Load,
     /// Over how many HTTP/2 connections.
     pub connections: usize,
     /// How long orders were placed before any was counted.
@@ -32,18 +38,57 @@ pub struct Report {
     pub measured_seconds: f64,
     /// What became of the orders.
     pub orders: Counts,
-    /// Confirmed orders per second.
+    /// Orders that were answered per second: confirmed, or refused by a participant.
     pub orders_per_second: f64,
+    /// Orders that were confirmed per second.
+    pub confirmed_per_second: f64,
     /// How long confirmations took; unset if there were none.
     pub confirmed_latency: Option<Summary>,
     /// How long refusals took; unset if there were none.
     pub refused_latency: Option<Summary>,
+    /// How long it took to turn orders away; unset if there were none.
+    pub overloaded_latency: Option<Summary>,
+    /// How late orders were sent after they were due, in an open loop.
+    pub sent_late: Option<Summary>,
     /// CPU time by process.
     pub cpu: Vec<CpuRow>,
-    /// Why `cpu` lacks the system's processes; unset if it does not.
-    pub cpu_note: Option<String>,
+    /// What each database wrote; empty where that can't be told.
+    pub written: Vec<Written>,
+    /// Why `cpu` lacks the system's processes, and `written` its databases; unset if they do not.
+    pub local_note: Option<String>,
     /// Part of the processors' time that someone used, from 0 to 1.
     pub busy_share: Option<f64>,
+}
+
+/// How orders come.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "loop", rename_all = "snake_case")]
+pub enum Load {
+    /// From so many clients, each waiting for its answer.
+    Closed {
+        /// How many.
+        clients: usize,
+    },
+    /// So many a second, answered or not.
+    Open {
+        /// How many.
+        orders_per_second: f64,
+        /// When.
+        arrivals: Arrivals,
+    },
+}
+
+/// What was measured, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Setting {
+    /// How orders came.
+    pub load: Load,
+    /// Over how many HTTP/2 connections.
+    pub connections: usize,
+    /// How long orders were placed before any was counted.
+    pub warm_up: Duration,
+    /// How long orders were counted.
+    pub measured: Duration,
 }
 
 /// What a process used.
@@ -61,32 +106,32 @@ pub struct CpuRow {
 pub const OTHERS: &str = "others";
 
 impl Report {
-    /// The report of a closed loop.
-    pub fn of_closed_loop(
-        plan: &Plan,
-        settings: &Settings,
-        connections: usize,
-        seen: &Seen,
-        usage: &Usage,
-        cpu_note: Option<String>,
-    ) -> Self {
-        let measured_seconds = settings.measured.as_secs_f64();
+    /// The report of a run, without what only the system's own machine can tell.
+    pub fn new(plan: &Plan, setting: &Setting, seen: &Seen, usage: &Usage) -> Self {
+        let measured_seconds = setting.measured.as_secs_f64();
+        let per_second = |count: u64| ratio(count as f64, measured_seconds).unwrap_or(0.0);
         Report {
             run: plan.run.clone(),
             workload: plan.workload,
-            skus: plan.skus,
+            skus: plan.sku_count(),
             accounts: plan.accounts,
-            lines: plan.lines,
-            clients: settings.clients,
-            connections,
-            warm_up_seconds: settings.warm_up.as_secs_f64(),
+            lines: if plan.workload == Workload::Baskets { plan.baskets.median_lines() } else { plan.lines },
+            refused_percent: plan.refused_percent,
+            mode: "atomic",
+            load: setting.load,
+            connections: setting.connections,
+            warm_up_seconds: setting.warm_up.as_secs_f64(),
             measured_seconds,
-            orders_per_second: ratio(seen.counts.confirmed as f64, measured_seconds).unwrap_or(0.0),
+            orders_per_second: per_second(seen.answered_meanwhile),
+            confirmed_per_second: per_second(seen.confirmed_meanwhile),
             confirmed_latency: seen.confirmed.summary(),
             refused_latency: seen.refused.summary(),
-            cpu: cpu_rows(usage, seen.counts.answered()),
-            cpu_note,
-            busy_share: busy_share(usage, settings.measured),
+            overloaded_latency: seen.overloaded.summary(),
+            sent_late: seen.sent_late.summary(),
+            cpu: cpu_rows(usage, seen.answered_meanwhile),
+            written: Vec::new(),
+            local_note: None,
+            busy_share: busy_share(usage, setting.measured),
             orders: seen.counts.clone(),
         }
     }
@@ -117,6 +162,8 @@ pub fn ratio(part: f64, whole: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::outcome::Outcome;
 
@@ -131,21 +178,36 @@ mod tests {
     #[test]
     fn rates_are_of_the_measured_time_and_cpu_is_of_the_answered_orders() {
         let mut seen = Seen::default();
-        for _ in 0..300 {
-            seen.counts.add(Outcome::Confirmed);
-            seen.confirmed.record(Duration::from_millis(2));
-        }
-        for _ in 0..100 {
-            seen.counts.add(Outcome::Refused("OUT_OF_STOCK".to_owned()));
+        let refused = Outcome::Refused("OUT_OF_STOCK".to_owned());
+        for (outcome, count) in [(Outcome::Confirmed, 300), (refused, 100)] {
+            for _ in 0..count {
+                seen.came(&outcome);
+                seen.add(outcome.clone(), Duration::from_millis(2));
+            }
         }
         let usage = Usage {
             groups: vec![("coordinator".to_owned(), Some(0.5)), ("order-svc".to_owned(), Some(1.0))],
             machine_seconds: Some(1.75),
         };
-        let plan = Plan { run: "r".to_owned(), workload: Workload::Hot, skus: 1, accounts: 1, lines: 1 };
-        let settings = Settings { clients: 4, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2) };
-        let report = Report::of_closed_loop(&plan, &settings, 2, &seen, &usage, None);
-        assert_eq!(report.orders_per_second, 150.0);
+        let (workload, baskets) = (Workload::Hot, Arc::default());
+        let plan = Plan {
+            run: "r".to_owned(),
+            workload,
+            skus: 1,
+            accounts: 1,
+            lines: 1,
+            refused_percent: 0,
+            baskets,
+            mode: Default::default(),
+        };
+        let setting = Setting {
+            load: Load::Closed { clients: 4 },
+            connections: 2,
+            warm_up: Duration::from_secs(1),
+            measured: Duration::from_secs(2),
+        };
+        let report = Report::new(&plan, &setting, &seen, &usage);
+        assert_eq!((report.orders_per_second, report.confirmed_per_second), (200.0, 150.0));
         assert_eq!(report.confirmed_latency.unwrap().count, 300);
         let rows: Vec<(&str, Option<f64>)> =
             report.cpu.iter().map(|row| (row.name.as_str(), row.us_per_order)).collect();

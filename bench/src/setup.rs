@@ -1,4 +1,5 @@
-//! Opens the run's accounts and stocks its articles, so plentifully that no order is refused for want of either.
+//! Opens the run's accounts and stocks its articles, so plentifully that no order is refused for want of either; of those
+//! that are to be sold out there is nothing.
 //!
 //! Done twice, it changes nothing more.
 use futures::{StreamExt, TryStreamExt, stream};
@@ -13,8 +14,10 @@ use tonic::transport::Channel;
 use crate::Caller;
 use crate::shop::{CURRENCY, Shop};
 
-const ON_HAND: i64 = 1_000_000_000;
-const BALANCE_MINOR: i64 = 1_000_000_000_000;
+/// Of every article that is not sold out.
+pub const ON_HAND: i64 = 1_000_000_000;
+/// Of every account.
+pub const BALANCE_MINOR: i64 = 1_000_000_000_000;
 /// Calls under way at a time.
 const CONCURRENCY: usize = 64;
 
@@ -35,9 +38,11 @@ pub async fn run(
     caller: &Caller,
     shop: &Shop,
 ) -> Result<(), SetupFailed> {
-    stream::iter(shop.skus.iter().map(Ok))
-        .try_for_each_concurrent(CONCURRENCY, async |sku| {
-            let request = caller.request(SetStockRequest { sku: sku.clone(), on_hand: ON_HAND });
+    let plenty = shop.skus.iter().map(|sku| (sku, ON_HAND));
+    let none = shop.sold_out.iter().map(|sku| (sku, 0));
+    stream::iter(plenty.chain(none).map(Ok))
+        .try_for_each_concurrent(CONCURRENCY, async |(sku, on_hand)| {
+            let request = caller.request(SetStockRequest { sku: sku.clone(), on_hand });
             let answer = stock.clone().set_stock(request).await;
             answer.map(drop).map_err(|status| SetupFailed { what: format!("stock {sku}"), status })
         })

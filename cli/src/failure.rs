@@ -68,6 +68,8 @@ impl Failure {
                 Call::Read => (Exit::Failed, Some("try again; `assent dev ps` shows what is up")),
                 Call::Write => (Exit::Unknown, Some("it may have happened: repeat the same command")),
             },
+            // Nothing was done for it, so nothing is in doubt.
+            Code::ResourceExhausted => (Exit::Failed, Some("nothing was done: repeat the same command after a while")),
             Code::Unimplemented => (Exit::Failed, Some("does the address lead to the right service?")),
             _ => (Exit::Failed, None),
         };
@@ -129,5 +131,8 @@ mod tests {
         assert_eq!(Failure::of_status(&lost, Call::Write).exit, Exit::Unknown);
         assert_eq!(Failure::of_status(&Status::cancelled("Timeout expired"), Call::Write).exit, Exit::Unknown);
         assert_eq!(Failure::of_status(&Status::failed_precondition("no"), Call::Write).exit, Exit::Refused);
+        let overloaded = Failure::of_status(&Status::resource_exhausted("overloaded"), Call::Write);
+        assert_eq!(overloaded.exit, Exit::Failed, "nothing was done, so nothing is in doubt");
+        assert!(overloaded.line().contains("repeat the same command"), "{}", overloaded.line());
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::config::Args;
 use crate::owner::{Active, Driver};
 use crate::participants::Participants;
@@ -24,6 +25,8 @@ pub struct Coordinator {
     pub store: Store,
     /// Whom it coordinates.
     pub participants: Participants,
+    /// Which orders are let in.
+    pub admission: Admission,
     /// The attempts that it drives.
     pub active: Active,
     /// Drives them.
@@ -40,6 +43,7 @@ impl Coordinator {
     /// Puts the parts together.
     pub fn new(args: Args, owner_id: &str, store: Store, participants: Participants) -> Arc<Self> {
         Arc::new(Coordinator {
+            admission: Admission::new(&args),
             args,
             owner_id: owner_id.into(),
             origin: Origin::new(&OF_AN_ORDER, owner_id),

@@ -1,4 +1,5 @@
 //! The coordinator: drives orders across their participants, and finishes what others left in doubt.
+mod admission;
 mod collect;
 mod config;
 mod coordinator;

@@ -60,10 +60,30 @@ pub fn unavailable(
     metadata: &BTreeMap<String, String>,
     retry_after: Duration,
 ) -> Status {
+    later(Code::Unavailable, reason, message, metadata, retry_after)
+}
+
+/// RESOURCE_EXHAUSTED: nothing was done; repeat this very call after a while.
+pub fn exhausted(
+    reason: &str,
+    message: impl Into<String>,
+    metadata: &BTreeMap<String, String>,
+    retry_after: Duration,
+) -> Status {
+    later(Code::ResourceExhausted, reason, message, metadata, retry_after)
+}
+
+fn later(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: &BTreeMap<String, String>,
+    retry_after: Duration,
+) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info(reason, DOMAIN, to_map(metadata));
     details.set_retry_info(Some(retry_after));
-    Status::with_error_details(Code::Unavailable, clip(message.into()), details)
+    Status::with_error_details(code, clip(message.into()), details)
 }
 
 /// A failed read: the database can't be reached (UNAVAILABLE), or something is wrong here (INTERNAL).

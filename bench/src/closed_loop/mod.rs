@@ -3,7 +3,7 @@
 //! A closed loop slows down with the system, so its latencies say nothing of what a client would see who does not wait
 //! for the others.
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use proto::assent::order::v1::order_service_client::OrderServiceClient;
@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::Caller;
 use crate::cpu::{Usage, Watch};
-use crate::latency::Latencies;
-use crate::outcome::{Counts, Outcome};
+use crate::outcome::Outcome;
+use crate::seen::Seen;
 use crate::shop::Shop;
 
 /// A client that got no answer waits before its next order, so that a system that is down is not hammered.
@@ -33,35 +33,6 @@ pub struct Settings {
     pub measured: Duration,
 }
 
-/// What was seen in the time that was measured.
-#[derive(Debug, Clone, Default)]
-pub struct Seen {
-    /// What became of the orders that were answered in that time.
-    pub counts: Counts,
-    /// How long confirmations took.
-    pub confirmed: Latencies,
-    /// How long refusals took.
-    pub refused: Latencies,
-}
-
-impl Seen {
-    fn add(&mut self, outcome: Outcome, latency: Duration) {
-        match outcome {
-            Outcome::Confirmed => self.confirmed.record(latency),
-            Outcome::Refused(_) => self.refused.record(latency),
-            // These took as long as someone's patience, which is no latency of the system.
-            Outcome::Aborted(_) | Outcome::Unknown(_) | Outcome::Failed(_) => {}
-        }
-        self.counts.add(outcome);
-    }
-
-    fn merge(&mut self, other: Seen) {
-        self.counts.merge(other.counts);
-        self.confirmed.merge(&other.confirmed);
-        self.refused.merge(&other.refused);
-    }
-}
-
 /// Runs the loop to its end; answers what was seen, and what the watched processes used meanwhile.
 pub async fn run(
     connections: &[OrderServiceClient<Channel>],
@@ -72,22 +43,26 @@ pub async fn run(
 ) -> (Seen, Usage) {
     let begin = Instant::now() + settings.warm_up;
     let window = begin..begin + settings.measured;
+    let seen = Arc::new(Mutex::new(Seen::default()));
     let mut clients = JoinSet::new();
     for (number, connection) in (0_u64..).zip(connections.iter().cycle().take(settings.clients)) {
-        clients.spawn(client(connection.clone(), caller.clone(), shop.clone(), window.clone(), number));
+        clients.spawn(client(connection.clone(), caller.clone(), shop.clone(), window.clone(), seen.clone(), number));
     }
     tokio::time::sleep_until(window.start.into()).await;
     let before = watch.look();
     tokio::time::sleep_until(window.end.into()).await;
     let usage = watch.look().since(&before);
-    let mut seen = Seen::default();
     while let Some(client) = clients.join_next().await {
-        match client {
-            Ok(one) => seen.merge(one),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        if let Err(error) = client {
+            std::panic::resume_unwind(error.into_panic());
         }
     }
+    let seen = std::mem::take(&mut *lock(&seen));
     (seen, usage)
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn client(
@@ -95,14 +70,14 @@ async fn client(
     caller: Caller,
     shop: Arc<Shop>,
     window: Range<Instant>,
+    seen: Arc<Mutex<Seen>>,
     number: u64,
-) -> Seen {
-    let mut seen = Seen::default();
+) {
     let mut rng = StdRng::seed_from_u64(number);
     loop {
         let begun = Instant::now();
         if begun >= window.end {
-            return seen;
+            return;
         }
         // Time-ordered, as a shop's order numbers are.
         let order = shop.order(&mut rng, Uuid::now_v7().to_string());
@@ -110,8 +85,13 @@ async fn client(
         let ended = Instant::now();
         let outcome = answer.map_or_else(|status| Outcome::of_status(&status), |_| Outcome::Confirmed);
         let is_answer = outcome.is_answer();
-        if window.contains(&ended) {
-            seen.add(outcome, ended - begun);
+        {
+            let mut seen = lock(&seen);
+            seen.answered_in_all += u64::from(is_answer);
+            if window.contains(&ended) {
+                seen.came(&outcome);
+                seen.add(outcome, ended - begun);
+            }
         }
         if !is_answer {
             tokio::time::sleep(PAUSE).await;

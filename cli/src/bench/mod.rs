@@ -1,6 +1,12 @@
 //! `assent bench`: figures of a running system under load, and of one database alone to hold them against.
 mod baseline;
+mod bought;
+mod cluster;
+mod compare;
+mod load;
+mod local;
 mod orders;
+mod overload;
 
 use std::time::Duration;
 
@@ -16,6 +22,8 @@ use crate::output::Output;
 pub enum Bench {
     Orders(orders::Orders),
     Baseline(baseline::Baseline),
+    Overload(overload::OverloadVerb),
+    Compare(compare::Compare),
 }
 
 impl Bench {
@@ -24,6 +32,8 @@ impl Bench {
         match self {
             Bench::Orders(orders) => orders.run(services, output).await,
             Bench::Baseline(baseline) => baseline.run(output).await,
+            Bench::Overload(overload) => overload.run(services, output).await,
+            Bench::Compare(compare) => compare.run(services, output).await,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::failure::Failure;
 
 const VERSION: &str = "1";
 const MARKER: &str = "assent data-dir";
+const PASSWORD: &str = "password";
 
 /// A data-dir that this process has locked.
 #[derive(Debug)]
@@ -131,17 +132,24 @@ impl DataDir {
 
     /// The databases' password: made at the first start, kept for the next.
     pub fn password(&self) -> Result<String, Failure> {
-        let path = self.path.join("password");
-        match fs::read_to_string(&path) {
-            Ok(password) if !password.trim().is_empty() => return Ok(password.trim().to_owned()),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io("read", &path)(error)),
+        let path = self.path.join(PASSWORD);
+        if path.exists() {
+            let password = read_password(&self.path)?;
+            if !password.is_empty() {
+                return Ok(password);
+            }
         }
         let password = format!("{:032x}", rand::rng().random::<u128>());
         write_secret(&path, &password)?;
         Ok(password)
     }
+}
+
+/// The databases' password in the data-dir at `path`.
+pub fn read_password(path: &Path) -> Result<String, Failure> {
+    let path = path.join(PASSWORD);
+    let password = fs::read_to_string(&path).map_err(io("read", &path))?;
+    Ok(password.trim().to_owned())
 }
 
 /// Writes a file that only its owner may read.

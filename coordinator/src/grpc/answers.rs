@@ -6,6 +6,7 @@ use participant::{Refusal, status};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use crate::admission::Overloaded;
 use crate::domain::Invalid;
 use crate::owner::Answer;
 
@@ -53,6 +54,17 @@ pub fn not_accepted(answer: Answer, request_id: &str) -> Status {
             Duration::ZERO,
         ),
     }
+}
+
+/// The status of a call for which nothing was done, because there is too much to do.
+pub fn turned_away(overloaded: &Overloaded, request_id: &str) -> Status {
+    let message = format!(
+        "overloaded: {} orders are ahead; nothing was done for this call, repeat it in {} ms",
+        overloaded.ahead,
+        overloaded.retry_after.as_millis()
+    );
+    let metadata = BTreeMap::from([("request_id".to_owned(), request_id.to_owned())]);
+    status::exhausted("OVERLOADED", message, &metadata, overloaded.retry_after)
 }
 
 fn ids(order_id: Uuid, request_id: &str) -> BTreeMap<String, String> {

@@ -5,6 +5,8 @@ mod order;
 mod overlay;
 mod sagas;
 mod stuck;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::sync::Arc;

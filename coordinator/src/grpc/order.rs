@@ -14,8 +14,9 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::answers::not_accepted;
+use super::answers::{not_accepted, turned_away};
 use super::{overlay, wire};
+use crate::admission::Known;
 use crate::coordinator::Coordinator;
 use crate::domain::{Invalid, Order};
 use crate::owner::{self, Answer};
@@ -55,6 +56,10 @@ impl OrderService for Orders {
         let client_id = caller::client_id(&request)?;
         let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
         let api::PlaceOrderRequest { request_id, account, lines, timeout_ms, mode } = request.into_inner();
+        // Before anything is done for it: what is turned away must cost as little as can be.
+        let known = Known { client_id: &client_id, request_id: &request_id, is_retry };
+        let admitted = self.coordinator.admission.admit(known, &self.coordinator.active);
+        let admitted = admitted.map_err(|overloaded| turned_away(&overloaded, &request_id))?;
         let mode = api::OrderMode::try_from(mode)
             .map_err(|_| status::invalid("mode", format!("{mode} is no mode of an order")))?;
         let order = Arc::new(Order::new(account, wire::lines(lines)?)?);
@@ -64,8 +69,14 @@ impl OrderService for Orders {
             false => request_id,
         };
         limits::check_request_id(&request_id).map_err(|wrong| status::invalid("request_id", wrong))?;
-        let request =
-            owner::Request { client_id, request_id: request_id.clone(), order: order.clone(), timeout, is_retry };
+        let request = owner::Request {
+            client_id,
+            request_id: request_id.clone(),
+            order: order.clone(),
+            timeout,
+            is_retry,
+            admitted,
+        };
         let answer = match mode {
             api::OrderMode::Saga => saga::place(&self.coordinator, request).await,
             api::OrderMode::Atomic | api::OrderMode::Unspecified => owner::place(&self.coordinator, request).await,

@@ -53,6 +53,16 @@ impl Active {
         (Attending { active: self.clone(), transaction_id, request, _token: token }, repeated)
     }
 
+    /// How many attempts are under way, or not settled yet.
+    pub fn len(&self) -> usize {
+        self.lock().attempts.len()
+    }
+
+    /// Whether this process drives an attempt at the request.
+    pub fn drives_request(&self, client_id: &str, request_id: &str) -> bool {
+        self.lock().requests.contains_key(&(client_id.to_owned(), request_id.to_owned()))
+    }
+
     /// Whether this process drives the attempt.
     pub fn drives(&self, transaction_id: Uuid) -> bool {
         self.lock().attempts.contains_key(&transaction_id)

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::active::Attending;
 use super::answer::{Answer, is_refused};
 use super::events::{self, Happened};
+use crate::admission::Admitted;
 use crate::coordinator::Coordinator;
 use crate::domain::Order;
 use crate::participants::{Voted, Voter, branches};
@@ -45,6 +46,8 @@ pub struct Request {
     pub timeout: Duration,
     /// The call is known to be a retry.
     pub is_retry: bool,
+    /// Its place among those that wait for their answer.
+    pub admitted: Admitted,
 }
 
 /// Begins an attempt; resolves to its answer. It goes on if the caller goes away.
@@ -89,6 +92,7 @@ struct State {
     recorded: Option<Refusal>,
     holder: Option<Record>,
     answer: Option<oneshot::Sender<Answer>>,
+    admitted: Option<Admitted>,
     told: Option<ClientAnswer>,
     finished: bool,
     doubts: u32,
@@ -97,7 +101,7 @@ struct State {
 
 impl Attempt {
     fn new(coordinator: Arc<Coordinator>, request: Request, answer: oneshot::Sender<Answer>) -> Arc<Self> {
-        let Request { client_id, request_id, order, timeout, is_retry } = request;
+        let Request { client_id, request_id, order, timeout, is_retry, admitted } = request;
         let transaction_id = Uuid::now_v7();
         let timeout_ms = timeout.as_millis();
         let deadline_unix_ms = now_unix_ms().saturating_add(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
@@ -127,6 +131,7 @@ impl Attempt {
             recorded: None,
             holder: None,
             answer: Some(answer),
+            admitted: Some(admitted),
             told: None,
             finished: false,
             doubts: 0,
@@ -327,6 +332,7 @@ impl Attempt {
             Outcome::Unknown => (Answer::Unknown { order_id, cause: self.why(state) }, Some(ClientAnswer::Unknown)),
         };
         state.told = told;
+        state.admitted = None;
         if let Some(client) = state.answer.take() {
             crash_point::pass("decide.before_answer");
             // A client that went away learns the outcome by repeating the call.

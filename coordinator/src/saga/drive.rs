@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Driven, Leave, follow, order, retry};
+use crate::admission::Admitted;
 use crate::coordinator::Coordinator;
 use crate::owner::{Answer, Attending, events, is_refused};
 use crate::participants::{Stepped, refusal_to_wire};
@@ -37,6 +38,8 @@ pub struct Client {
     pub record: NewRecord,
     /// Until when it waits.
     pub deadline: Instant,
+    /// Its place among those that wait.
+    pub _admitted: Admitted,
 }
 
 /// What happened.

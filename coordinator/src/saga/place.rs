@@ -39,7 +39,8 @@ async fn begin(coordinator: Arc<Coordinator>, request: Request, transaction_id: 
     let staged = start(&coordinator, &new, deadline).await;
     let answered = match staged {
         Some(Stage::Staged) => {
-            let client = Client { answer, create_time, record: new.record.clone(), deadline };
+            let client =
+                Client { answer, create_time, record: new.record.clone(), deadline, _admitted: request.admitted };
             let drive = Drive::of_new(&coordinator, &new, request.timeout.as_millis(), client, attending);
             return drive.run(told, driven).await;
         }

@@ -21,6 +21,7 @@ async fn place(coordinator: &Arc<Coordinator>, request_id: &str, order: Arc<Orde
         order,
         timeout: Duration::from_millis(timeout_ms),
         is_retry: false,
+        admitted: testing::admitted(coordinator),
     };
     super::place(coordinator, attempt).await
 }

@@ -14,6 +14,7 @@ use proto::assent::payment::v1::PaymentBranch;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::admission::{Admitted, Known};
 use crate::config::Args;
 use crate::coordinator::Coordinator;
 use crate::domain::{Line, Order};
@@ -50,9 +51,14 @@ impl World {
 
     /// A coordinator that holds a lease, but neither serves nor takes over.
     pub async fn coordinator(&self, name: &str) -> Arc<Coordinator> {
+        self.coordinator_with(name, &[]).await
+    }
+
+    /// The same, with more flags.
+    pub async fn coordinator_with(&self, name: &str, more: &[&str]) -> Arc<Coordinator> {
         let url = self.postgres.url();
         let flags = ["coordinator", "--name", name, "--database-url", &url, "--participants", &self.addresses];
-        let args = Args::parse_from(flags);
+        let args = Args::parse_from(flags.iter().chain(more));
         let store = self.postgres.store().await;
         let participants = Participants::start(&args.participants).unwrap();
         let coordinator = Coordinator::new(args, &Uuid::now_v7().to_string(), store, participants);
@@ -75,8 +81,15 @@ pub async fn place(coordinator: &Arc<Coordinator>, request_id: &str, order: Arc<
         order,
         timeout: Duration::from_millis(timeout_ms),
         is_retry: false,
+        admitted: admitted(coordinator),
     };
     owner::place(coordinator, request).await
+}
+
+/// A place among those that wait for their answer.
+pub fn admitted(coordinator: &Coordinator) -> Admitted {
+    let known = Known { client_id: "client", request_id: "", is_retry: false };
+    coordinator.admission.admit(known, &coordinator.active).unwrap()
 }
 
 /// Waits until something is so.

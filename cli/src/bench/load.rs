@@ -1,0 +1,117 @@
+//! One run of load on a system: stocked, placed, looked at.
+use std::sync::Arc;
+use std::time::Duration;
+
+use bench::cpu::Usage;
+use bench::open_loop::Phase;
+use bench::report::{Load, Report, Setting};
+use bench::seen::Seen;
+use bench::shop::{Plan, Shop};
+use bench::{Caller, closed_loop, open_loop, setup};
+use proto::assent::order::v1::order_service_client::OrderServiceClient;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use super::local::{self, Local};
+use crate::client::Services;
+use crate::failure::{Call, Failure};
+
+/// More orders than this are never under way in an open loop.
+pub const MAX_UNDER_WAY: usize = 20_000;
+/// A session of Postgres reports what it wrote at the end of a local transaction, but not sooner than this after the last
+/// time.
+const STATISTICS_REST: Duration = Duration::from_millis(1_200);
+
+/// A shop that is stocked, and the way to it.
+pub struct Stocked {
+    /// The shop.
+    pub shop: Arc<Shop>,
+    /// Who asks.
+    pub caller: Caller,
+    /// The connections to the coordinator.
+    pub connections: Vec<OrderServiceClient<Channel>>,
+}
+
+impl Stocked {
+    /// Stocks the shop of this plan; `now` is told what is being done.
+    pub async fn new(
+        services: &Services,
+        plan: &Plan,
+        connections: usize,
+        now: impl Fn(String),
+    ) -> Result<Self, Failure> {
+        let shop = Arc::new(Shop::new(plan).map_err(Failure::usage)?);
+        let caller =
+            Caller { client_id: services.client_id.clone(), timeout: Duration::from_millis(services.timeout_ms) };
+        let mut clients = Vec::new();
+        for _ in 0..connections {
+            clients.push(services.orders().await?);
+        }
+        now(format!("stocking {} SKUs, opening {} accounts", shop.skus.len(), shop.accounts.len()));
+        let ready = setup::run(services.stock().await?, services.accounts().await?, &caller, &shop).await;
+        ready.map_err(|failed| Failure {
+            message: failed.to_string(),
+            ..Failure::of_status(&failed.status, Call::Write).hint("repeat the same command")
+        })?;
+        Ok(Stocked { shop, caller, connections: clients })
+    }
+
+    /// Waits until the databases have told what they wrote. One more order makes their sessions tell it.
+    pub async fn settle_statistics(&self) {
+        tokio::time::sleep(STATISTICS_REST).await;
+        if let Some(mut client) = self.connections.first().cloned() {
+            let order = self.shop.order(&mut StdRng::seed_from_u64(0), Uuid::now_v7().to_string());
+            // Whatever its answer: it is not counted.
+            let _ = client.place_order(self.caller.request(order)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Runs load on the system at `services`; `local` if it can be looked into.
+pub async fn run(
+    services: &Services,
+    local: Option<&Local>,
+    plan: &Plan,
+    setting: &Setting,
+    now: impl Fn(String),
+) -> Result<Report, Failure> {
+    let stocked = Stocked::new(services, plan, setting.connections, &now).await?;
+    now(format!("placing orders for {} s", (setting.warm_up + setting.measured).as_secs()));
+    let before = match local {
+        Some(local) => Some((local, local.looks().await?)),
+        None => None,
+    };
+    let (seen, usage, answered) = placed(&stocked, local, setting).await;
+    let mut report = Report::new(plan, setting, &seen, &usage);
+    if let Some((local, before)) = before {
+        stocked.settle_statistics().await;
+        report.written = local.written_since(&before, answered).await?;
+    }
+    Ok(report)
+}
+
+/// What was seen in the measured time, what processes used meanwhile, and how many orders were answered in all.
+async fn placed(stocked: &Stocked, local: Option<&Local>, setting: &Setting) -> (Seen, Usage, u64) {
+    let Stocked { shop, caller, connections } = stocked;
+    let watch = local::watch(local);
+    let Setting { warm_up, measured, .. } = *setting;
+    match setting.load {
+        Load::Closed { clients } => {
+            let settings = closed_loop::Settings { clients, warm_up, measured };
+            let (seen, usage) = closed_loop::run(connections, caller, shop, settings, &watch).await;
+            let answered = seen.answered_in_all;
+            (seen, usage, answered)
+        }
+        Load::Open { orders_per_second, arrivals } => {
+            let phases = [warm_up, measured].map(|lasts| Phase { orders_per_second, lasts });
+            let settings = open_loop::Settings { arrivals, phases: phases.to_vec(), max_under_way: MAX_UNDER_WAY };
+            let mut phases = open_loop::run(connections, caller, shop, &settings, &watch).await;
+            let answered = phases.iter().map(|(seen, _)| seen.answered_in_all).sum();
+            let (seen, usage) = phases.pop().unwrap_or_default();
+            (seen, usage, answered)
+        }
+    }
+}
