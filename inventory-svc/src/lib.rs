@@ -23,14 +23,17 @@ pub async fn run() -> ExitCode {
         crash_point::SHARED.iter().chain(crash_point::PARTICIPANT).for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     }
-    let Args { listen, participant, .. } = Args::parse();
-    let ended =
-        participant::run(listen, participant, Inventory, store::migrator(), grpc::add_services, grpc::SERVICES).await;
-    match ended {
+    match serve(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("inventory-svc: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+async fn serve(Args { listen, strategy, writers, locks, participant, .. }: Args) -> anyhow::Result<()> {
+    let strategy = store::strategy::of(strategy, &locks.into())?;
+    let inventory = Inventory { strategy, writers: writers.into() };
+    participant::run(listen, participant, inventory, store::migrator(), grpc::add_services, grpc::SERVICES).await
 }

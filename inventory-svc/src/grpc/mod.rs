@@ -17,5 +17,5 @@ pub const SERVICES: &[&str] = &["assent.inventory.v1.InventoryService"];
 
 /// Adds the services.
 pub fn add_services(context: &Context<Inventory>, routes: Routes) -> Routes {
-    routes.add_service(InventoryServiceServer::new(StockService::new(context.pool.clone())))
+    routes.add_service(InventoryServiceServer::new(StockService::new(context.pool.clone(), context.resource.strategy.clone())))
 }

@@ -1,5 +1,6 @@
 //! InventoryService: stock for shops.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use participant::{Pool, caller, own_write, paging, status};
 use proto::assent::inventory::v1 as api;
@@ -10,17 +11,19 @@ use tonic::{Code, Request, Response, Status};
 use super::wire;
 use crate::domain::{Denied, MAX_ON_HAND, check_range};
 use crate::store::stock::{self, Adjustment};
+use crate::store::strategy::Strategy;
 use crate::store::{ledger, replay};
 
 /// InventoryService.
 pub struct StockService {
     pool: Pool,
+    strategy: Arc<dyn Strategy>,
 }
 
 impl StockService {
-    /// The service on a database.
-    pub fn new(pool: Pool) -> Self {
-        StockService { pool }
+    /// The service on a database, where stock is held in this way.
+    pub fn new(pool: Pool, strategy: Arc<dyn Strategy>) -> Self {
+        StockService { pool, strategy }
     }
 }
 
@@ -134,6 +137,19 @@ impl InventoryService for StockService {
             sku_count: i64::try_from(skus.len()).unwrap_or(i64::MAX),
             movement_count: page.movement_count,
             next_page_token,
+        }))
+    }
+
+    async fn get_strategy(
+        &self,
+        _: Request<api::GetStrategyRequest>,
+    ) -> Result<Response<api::GetStrategyResponse>, Status> {
+        let counters = self.strategy.counters();
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        Ok(Response::new(api::GetStrategyResponse {
+            strategy: self.strategy.name().as_str().to_owned(),
+            retry_count: count(counters.retries()),
+            fenced_count: count(counters.fenced()),
         }))
     }
 }

@@ -8,6 +8,7 @@ pub mod holds;
 pub mod ledger;
 pub mod replay;
 pub mod stock;
+pub mod strategy;
 
 use sqlx::migrate::Migrator;
 
