@@ -80,6 +80,13 @@ impl Service {
 }
 
 impl Services {
+    /// Those of an `assent dev` with this base port, asked with the defaults.
+    pub fn of_dev(port_base: u16) -> Self {
+        let at = |offset: u16| format!("http://127.0.0.1:{}", port_base + offset);
+        let client_id = MetadataValue::from_static("default");
+        Services { coordinator: at(0), inventory: at(1), order: at(2), payment: at(3), client_id, timeout_ms: 10_000 }
+    }
+
     fn address(&self, service: Service) -> &str {
         match service {
             Service::Coordinator => &self.coordinator,

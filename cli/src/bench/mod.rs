@@ -1,6 +1,7 @@
 //! `assent bench`: figures of a running system under load, and of one database alone to hold them against.
 mod baseline;
 mod orders;
+mod strategies;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::output::Output;
 pub enum Bench {
     Orders(orders::Orders),
     Baseline(baseline::Baseline),
+    Strategies(strategies::Strategies),
 }
 
 impl Bench {
@@ -24,6 +26,7 @@ impl Bench {
         match self {
             Bench::Orders(orders) => orders.run(services, output).await,
             Bench::Baseline(baseline) => baseline.run(output).await,
+            Bench::Strategies(strategies) => strategies.run(output).await,
         }
     }
 }
