@@ -134,7 +134,13 @@ impl Shop {
                 std::iter::once(0).chain(beside.into_iter().map(|place| place + 1)).map(line).collect()
             }
         };
-        PlaceOrderRequest { request_id, account: self.accounts[account].clone(), lines, timeout_ms: 0 }
+        PlaceOrderRequest {
+            request_id,
+            account: self.accounts[account].clone(),
+            lines,
+            timeout_ms: 0,
+            reservation_ids: Vec::new(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use clap::Parser;
 use participant::ParticipantArgs;
 use participant::config::Listen;
 
+use crate::store::reservations::Defaults;
 use crate::store::strategy::{Locks, Name};
 
 /// Keeps stock, and holds and sells it as a participant of orders.
@@ -23,6 +24,9 @@ pub struct Args {
     /// Where locks are kept.
     #[command(flatten)]
     pub locks: LockArgs,
+    /// How carts reserve.
+    #[command(flatten)]
+    pub reservations: ReservationArgs,
     /// Flags of every participant.
     #[command(flatten)]
     pub participant: ParticipantArgs,
@@ -56,5 +60,22 @@ impl From<LockArgs> for Locks {
             ttl: Duration::from_millis(args.lock_ttl_ms),
             wait: Duration::from_millis(args.lock_wait_ms),
         }
+    }
+}
+
+/// How carts reserve a SKU that has no policy of its own.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReservationArgs {
+    /// For how long a SKU is reserved, if neither the request nor its policy says, in milliseconds
+    #[arg(long, env = "ASSENT_RESERVATION_TTL_MS", default_value_t = 600_000, value_parser = clap::value_parser!(i64).range(1_000..=86_400_000))]
+    pub reservation_ttl_ms: i64,
+    /// How many of a SKU a customer may have reserved, if its policy does not say
+    #[arg(long, env = "ASSENT_RESERVATION_LIMIT", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
+    pub reservation_limit: i64,
+}
+
+impl From<ReservationArgs> for Defaults {
+    fn from(args: ReservationArgs) -> Defaults {
+        Defaults { ttl_ms: args.reservation_ttl_ms, max_per_customer: args.reservation_limit }
     }
 }

@@ -10,7 +10,7 @@ mod tests;
 use std::process::ExitCode;
 
 use clap::Parser;
-use participant::crash_point;
+use participant::{Context, crash_point};
 
 use crate::config::Args;
 
@@ -32,8 +32,12 @@ pub async fn run() -> ExitCode {
     }
 }
 
-async fn serve(Args { listen, strategy, writers, locks, participant, .. }: Args) -> anyhow::Result<()> {
-    let strategy = store::strategy::of(strategy, &locks.into())?;
-    let inventory = Inventory { strategy, writers: writers.into() };
-    participant::run(listen, participant, inventory, store::migrator(), grpc::add_services, grpc::SERVICES).await
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let strategy = store::strategy::of(args.strategy, &args.locks.into())?;
+    let inventory = Inventory { strategy, writers: args.writers.into(), reservations: args.reservations.into() };
+    let add_services = |context: &Context<Inventory>, routes| {
+        tokio::spawn(store::reservations::expire_all(context.pool.clone()));
+        grpc::add_services(context, routes)
+    };
+    participant::run(args.listen, args.participant, inventory, store::migrator(), add_services, grpc::SERVICES).await
 }

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::Holds;
+use crate::store::reservations::Defaults;
 use crate::store::strategy::Strategy;
 use crate::{grpc, store};
 
@@ -17,11 +18,14 @@ pub struct Inventory {
     pub(crate) strategy: Arc<dyn Strategy>,
     /// How many write, where each branch is written alone.
     pub(crate) writers: usize,
+    /// How carts reserve, where nothing else is set.
+    pub(crate) reservations: Defaults,
 }
 
 impl Default for Inventory {
     fn default() -> Self {
-        Inventory { strategy: store::strategy::escrow(), writers: 1 }
+        let reservations = Defaults { ttl_ms: 600_000, max_per_customer: i64::MAX };
+        Inventory { strategy: store::strategy::escrow(), writers: 1, reservations }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The inventory on a real Postgres.
 mod ledger;
+mod reservations;
+mod states;
 
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use proto::assent::inventory::v1::inventory_service_server::InventoryService;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::domain::{Holds, Stock};
+use crate::domain::{Balance, Holds, Stock};
 use crate::grpc::StockService;
 use crate::resource::Inventory;
 use crate::store;
@@ -39,7 +41,7 @@ async fn adjust(service: &StockService, sku: &str, delta: i64, request_id: &str)
 
 /// On hand and held.
 async fn figures(pool: &Pool, sku: &str) -> (i64, i64) {
-    let Stock { on_hand, held, .. } = store::stock::get(pool, sku).await.unwrap().unwrap();
+    let Balance { on_hand, held, .. } = store::stock::get(pool, sku).await.unwrap().unwrap().balance;
     (on_hand, held)
 }
 
@@ -105,7 +107,8 @@ async fn a_refusal_leaves_nothing_behind() {
     let reasons: Vec<_> = votes.iter().map(|vote| vote.as_ref().unwrap_err().reason.as_str()).collect();
     assert_eq!(reasons, ["OUT_OF_STOCK", "UNKNOWN_SKU"]);
     let after = store::stock::list(&pool, "", 10).await.unwrap();
-    let figures = |stock: &[Stock]| stock.iter().map(|item| (item.on_hand, item.held)).collect::<Vec<_>>();
+    let figures =
+        |stock: &[Stock]| stock.iter().map(|item| (item.balance.on_hand, item.balance.held)).collect::<Vec<_>>();
     assert_eq!(figures(&before), figures(&after));
 }
 
@@ -265,7 +268,8 @@ async fn bad_requests_are_told_what_is_wrong() {
 fn branches_are_checked_as_they_are_read() {
     let decode = |lines: Vec<(&str, i64)>| {
         let lines = lines.into_iter().map(|(sku, quantity)| api::StockLine { sku: sku.to_owned(), quantity });
-        Inventory::default().decode(&api::InventoryBranch { lines: lines.collect() }.encode_to_vec())
+        Inventory::default()
+            .decode(&api::InventoryBranch { lines: lines.collect(), ..Default::default() }.encode_to_vec())
     };
     let read = decode(vec![("b", 1), ("a", 2), ("b", 3)]).unwrap();
     assert_eq!(read.iter().collect::<Vec<_>>(), [("b", 4), ("a", 2)]);

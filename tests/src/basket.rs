@@ -45,6 +45,7 @@ impl Basket {
             account: self.account.clone(),
             lines: self.lines.iter().map(line).collect(),
             timeout_ms: 0,
+            reservation_ids: Vec::new(),
         }
     }
 }

@@ -176,7 +176,11 @@ impl Garden {
             transaction: Some(TransactionRef { transaction_id: held.clone(), deadline_unix_ms }),
             participants: vec!["inventory".to_owned()],
             owner_id: "ghost".to_owned(),
-            branch: InventoryBranch { lines: vec![StockLine { sku: "plant".to_owned(), quantity: 1 }] }.encode_to_vec(),
+            branch: InventoryBranch {
+                lines: vec![StockLine { sku: "plant".to_owned(), quantity: 1 }],
+                ..Default::default()
+            }
+            .encode_to_vec(),
         };
         let request = timed(PrepareRequest { branches: vec![branch] });
         let prepared = client.participant(Inventory).prepare(request).await.unwrap().into_inner();

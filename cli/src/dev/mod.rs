@@ -33,8 +33,7 @@ pub struct Dev {
 }
 
 /// The ways of holding stock.
-pub const STRATEGIES: [&str; 6] =
-    ["escrow", "atomic", "pessimistic", "optimistic", "redis-lock", "zookeeper-lock"];
+pub const STRATEGIES: [&str; 6] = ["escrow", "atomic", "pessimistic", "optimistic", "redis-lock", "zookeeper-lock"];
 
 /// How to start it.
 #[derive(Debug, Clone, clap::Args)]

@@ -137,6 +137,7 @@ pub async fn place(
             account: invoice.account.clone(),
             lines: lines.clone(),
             timeout_ms: 0,
+            reservation_ids: Vec::new(),
         };
         let mut request = services.request(message);
         if repeats > 0 {

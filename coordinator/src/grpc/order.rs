@@ -53,8 +53,9 @@ impl OrderService for Orders {
         crash_point::pass("place.received");
         let client_id = caller::client_id(&request)?;
         let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
-        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms } = request.into_inner();
-        let order = Arc::new(Order::new(account, wire::lines(lines)?)?);
+        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms, reservation_ids } = request.into_inner();
+        let order = Order::new(account, wire::lines(lines)?)?.of_reservations(&reservation_ids)?;
+        let order = Arc::new(order);
         let timeout = timeout(timeout_ms, self.coordinator.args.transaction_timeout_ms)?;
         let request_id = match request_id.is_empty() {
             true => Uuid::now_v7().to_string(),

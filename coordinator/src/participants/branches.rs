@@ -20,6 +20,7 @@ pub fn of_order(transaction: TransactionRef, origin: &Origin, order: &Order, req
     let lines = order.lines.iter();
     let inventory = InventoryBranch {
         lines: lines.clone().map(|line| StockLine { sku: line.sku.clone(), quantity: line.quantity }).collect(),
+        reservation_ids: order.reservation_ids.iter().map(ToString::to_string).collect(),
     };
     let stored = OrderBranch {
         account: order.account.clone(),

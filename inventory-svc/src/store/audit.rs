@@ -1,11 +1,12 @@
 //! Whether the stock agrees with itself, with its ledger and with the transactions that hold it.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use participant::PreparedBranch;
 use participant::audit::{Check, Violation};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use super::replay;
+use super::{replay, reservations};
 use crate::domain::{Difference, Differs, Holds, sums};
 
 /// Checks no-orphan-holds and no-oversell, both by the stock and by the ledger: what is held must be what movements hold,
@@ -23,7 +24,7 @@ pub async fn check(
     .await?;
     let replayed = replay::all(connection).await?;
     let (about_holds, others): (Vec<_>, Vec<_>) =
-        replayed.into_iter().partition(|difference| difference.differs == Differs::Held);
+        replayed.into_iter().partition(|difference| matches!(difference.differs, Differs::Held | Differs::Reserved));
     let oversold = touched.iter().filter(|(_, on_hand, held)| *held < 0 || held > on_hand);
     let oversold = oversold.map(|(sku, on_hand, held)| Violation {
         subject: sku.clone(),
@@ -31,6 +32,7 @@ pub async fn check(
         ..Violation::default()
     });
     let orphans = orphans(&touched, prepared).into_iter().chain(about_holds.into_iter().map(violation));
+    let orphans = orphans.chain(of_reservations(connection, prepared).await?);
     let oversold = oversold.chain(others.into_iter().map(violation));
     Ok(vec![
         Check { invariant: "no-orphan-holds", checked_count, violations: orphans.collect() },
@@ -45,6 +47,27 @@ fn violation(difference: Difference) -> Violation {
         subject: difference.sku,
         detail: difference.detail,
     }
+}
+
+/// SKUs of which more or less is reserved than reservations have, and claims of transactions that are in doubt no longer.
+async fn of_reservations(
+    connection: &mut PgConnection,
+    prepared: &[PreparedBranch<Holds>],
+) -> Result<Vec<Violation>, sqlx::Error> {
+    let differing = reservations::differing(&mut *connection).await?;
+    let differing = differing.into_iter().map(|(sku, said, had)| Violation {
+        subject: sku,
+        detail: format!("{said} reserved, but the reservations have {had}"),
+        ..Violation::default()
+    });
+    let prepared: HashSet<Uuid> = prepared.iter().map(|branch| branch.transaction_id).collect();
+    let claimants = reservations::claimants(connection).await?.into_iter();
+    let ended = claimants.filter(|transaction_id| !prepared.contains(transaction_id)).map(|transaction_id| Violation {
+        transaction_id: transaction_id.to_string(),
+        subject: "reservations".to_owned(),
+        detail: "has claimed of a reservation, and is not in doubt any more".to_owned(),
+    });
+    Ok(differing.chain(ended).collect())
 }
 
 /// SKUs of which more or less is held than the prepared transactions hold.

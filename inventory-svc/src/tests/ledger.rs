@@ -7,7 +7,7 @@ use super::*;
 use crate::domain::{Differs, Movement};
 
 /// A SKU's movements, oldest first, as `sequence kind quantity: on_hand held`.
-async fn movements(pool: &Pool, sku: &str) -> Vec<String> {
+pub async fn movements(pool: &Pool, sku: &str) -> Vec<String> {
     let shown = |movement: Movement| {
         let Movement { sequence, kind, quantity, after, .. } = movement;
         format!("{sequence} {} {quantity}: {} {}", kind.name(), after.on_hand, after.held)
@@ -19,7 +19,7 @@ async fn movements(pool: &Pool, sku: &str) -> Vec<String> {
 }
 
 /// What a replay finds, as `sku differs sequence: detail`.
-async fn replayed(pool: &Pool) -> Vec<String> {
+pub async fn replayed(pool: &Pool) -> Vec<String> {
     let page = store::replay::snapshot(pool, "", 1_000).await.unwrap();
     let shown = |found: crate::domain::Difference| {
         let sequence = found.sequence.map(|sequence| sequence.to_string()).unwrap_or_default();
@@ -394,11 +394,14 @@ async fn movements_can_be_added_only() {
 async fn stock_from_before_the_ledger_is_opened_as_it_is() {
     let postgres = Postgres::start();
     let pool = postgres.pool(store::migrator()).await;
-    // As it was before the ledger, and then the migration itself.
+    // As it was before the ledger, and then the migrations themselves.
     let before = "DROP TABLE movement; DROP FUNCTION movements_stay;
+        ALTER TABLE stock DROP COLUMN reserved, DROP COLUMN buffer, DROP COLUMN damaged, DROP COLUMN quality_control,
+            ADD CONSTRAINT no_oversell CHECK (0 <= held AND held <= on_hand);
         INSERT INTO stock (sku, on_hand, held, version, update_time) VALUES ('old', 10, 4, 17, now() - interval '1 day')";
     sqlx::raw_sql(before).execute(&pool).await.unwrap();
     sqlx::raw_sql(include_str!("../../migrations/0002_ledger.sql")).execute(&pool).await.unwrap();
+    sqlx::raw_sql(include_str!("../../migrations/0004_states.sql")).execute(&pool).await.unwrap();
     assert_eq!(replayed(&pool).await, [""; 0]);
     let service = StockService::new(pool.clone(), Inventory::default().strategy);
     assert_eq!(get_at(&service, "old", SystemTime::now()).await.unwrap(), (10, 4, 17));

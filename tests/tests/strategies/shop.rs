@@ -120,7 +120,7 @@ impl Shop {
             transaction: Some(transaction.clone()),
             participants: vec!["inventory".to_owned()],
             owner_id: "test".to_owned(),
-            branch: InventoryBranch { lines: lines.collect() }.encode_to_vec(),
+            branch: InventoryBranch { lines: lines.collect(), ..Default::default() }.encode_to_vec(),
         };
         let request = timed(PrepareRequest { branches: vec![branch] });
         match self.participant(place).prepare(request).await {

@@ -54,9 +54,10 @@ impl<L> Entered<L> {
         let tokens = self.all().get(&branch.transaction_id).map(|lock| lock.tokens.clone());
         let tokens = tokens.ok_or_else(|| lost("its lock was given back already"))?;
         let read = holds::read(connection, &branch.branch).await?;
-        if let Err(refusal) = find_enough(branch, &read) {
-            return Ok(Err(refusal));
-        }
+        let claims = match find_enough(connection, branch, &read).await? {
+            Ok(claims) => claims,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let fences: Vec<i64> = read.values().map(|seen| seen.fence).collect();
         if let Some(fence) = fences.iter().zip(&tokens).find(|(fence, token)| fence >= token).map(|(fence, _)| *fence) {
             counters.fence();
@@ -66,7 +67,7 @@ impl<L> Entered<L> {
             return Err(lost("its fencing token is not above that of the last holder"));
         }
         crash_point::pass("stock.read");
-        match hold(connection, branch, Guard::Fence { read: &fences, tokens: &tokens }).await {
+        match hold(connection, branch, &claims, Guard::Fence { read: &fences, tokens: &tokens }).await {
             Ok(Held::All) => Ok(Ok(())),
             Ok(Held::Some | Held::Nothing) => {
                 counters.fence();

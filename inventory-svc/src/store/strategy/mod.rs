@@ -19,9 +19,10 @@ use participant::{PreparedBranch, Refusal, Writing};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::claims;
 use super::holds::{Guard, Seen, all_there, change};
 use super::ledger::{self, Batch};
-use crate::domain::{Holds, Kind, decide};
+use crate::domain::{Claim, Holds, decide};
 
 /// Which strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -147,10 +148,15 @@ pub fn of(name: Name, locks: &Locks) -> anyhow::Result<Arc<dyn Strategy>> {
 /// What was seen of the SKUs of a branch, in their order.
 type Read = BTreeMap<String, Seen>;
 
-/// Whether a branch finds enough in what was read.
-fn find_enough(branch: &PreparedBranch<Holds>, read: &Read) -> Result<(), Refusal> {
+/// Whether a branch finds enough in what was read, and what it claims of its reservations then.
+async fn find_enough(
+    connection: &mut PgConnection,
+    branch: &PreparedBranch<Holds>,
+    read: &Read,
+) -> Result<Result<Vec<Claim>, Refusal>, sqlx::Error> {
+    let reserved = claims::lock(connection, std::slice::from_ref(branch)).await?;
     let available = read.iter().map(|(sku, seen)| (sku.as_str(), seen.available)).collect();
-    decide(&[&*branch.branch], available).pop().unwrap_or(Ok(()))
+    Ok(decide(&[&*branch.branch], available, reserved).pop().unwrap_or_else(|| Ok(Vec::new())))
 }
 
 /// Holds what one branch wants where the guard lets it, and writes the movements. How many SKUs it let it: unless all,
@@ -158,14 +164,16 @@ fn find_enough(branch: &PreparedBranch<Holds>, read: &Read) -> Result<(), Refusa
 async fn hold(
     connection: &mut PgConnection,
     branch: &PreparedBranch<Holds>,
+    claims: &[Claim],
     guard: Guard<'_>,
 ) -> Result<Held, sqlx::Error> {
-    let batch = Batch::new(Kind::Held, [(branch, None)]);
+    let batch = Batch::of_holds([(branch, claims)]);
     let figures = change(connection, &batch.changes, guard).await?;
     match figures.len() {
         0 => Ok(Held::Nothing),
         some if some == batch.changes.len() => {
             ledger::write(connection, &batch, &figures).await?;
+            claims::write(connection, [(branch, claims)]).await?;
             Ok(Held::All)
         }
         _ => Ok(Held::Some),

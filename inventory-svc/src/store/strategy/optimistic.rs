@@ -32,11 +32,12 @@ impl Optimistic {
     ) -> Result<Result<(), Refusal>, sqlx::Error> {
         for tried in 0..TRIES {
             let read = holds::read(connection, &branch.branch).await?;
-            if let Err(refusal) = find_enough(branch, &read) {
-                return Ok(Err(refusal));
-            }
+            let claims = match find_enough(connection, branch, &read).await? {
+                Ok(claims) => claims,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
             let versions: Vec<i64> = read.values().map(|seen| seen.version).collect();
-            match hold(connection, branch, Guard::Version(&versions)).await? {
+            match hold(connection, branch, &claims, Guard::Version(&versions)).await? {
                 Held::All => return Ok(Ok(())),
                 // Some of the rows are changed and locked: only a new local transaction lets go of them.
                 Held::Some => break,

@@ -27,11 +27,11 @@ impl Strategy for Pessimistic {
         let mut votes = Vec::with_capacity(branches.len());
         for branch in branches {
             let read = holds::lock(connection, &branch.branch).await?;
-            let vote = find_enough(branch, &read);
-            if vote.is_ok() {
-                hold(connection, branch, Guard::Locked).await?.all()?;
+            let vote = find_enough(connection, branch, &read).await?;
+            if let Ok(claims) = &vote {
+                hold(connection, branch, claims, Guard::Locked).await?.all()?;
             }
-            votes.push(vote);
+            votes.push(vote.map(drop));
         }
         Ok(votes)
     }

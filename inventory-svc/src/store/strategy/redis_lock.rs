@@ -60,7 +60,8 @@ impl RedisLock {
     pub fn new(locks: &Locks) -> anyhow::Result<Self> {
         // A server that does not answer is given up in time to try another connection.
         let within = locks.wait / 2;
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(within)).set_response_timeout(Some(within));
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(within)).set_response_timeout(Some(within));
         Ok(RedisLock {
             client: Client::open(locks.redis.as_str())?,
             config,
@@ -78,7 +79,9 @@ impl RedisLock {
             let mut shared = self.connection.lock().await;
             match &*shared {
                 Some(connection) => connection.clone(),
-                None => shared.insert(self.client.get_multiplexed_async_connection_with_config(&self.config).await?).clone(),
+                None => {
+                    shared.insert(self.client.get_multiplexed_async_connection_with_config(&self.config).await?).clone()
+                }
             }
         };
         let ran = cmd("EVAL").arg(script).arg(keys.len()).arg(keys).arg(arguments).query_async(&mut connection).await;
