@@ -12,7 +12,9 @@ use participant::{Refusal, own_request};
 use uuid::Uuid;
 
 pub use movement::{Balance, Kind, Movement};
-pub use replay::{Difference, Differs, Replay};
+#[cfg(test)]
+pub use replay::Differs;
+pub use replay::{Difference, Replay};
 pub use reservation::{Claim, Reservation, Reserved, claimed};
 
 /// On hand of one SKU, at most.

@@ -146,7 +146,7 @@ async fn the_audit_finds_planted_differences() {
         audit(&Inventory::default(), &pool, &batch).await,
         [
             "no-orphan-holds b: 0 held, but the 1 prepared transactions hold 2",
-            "no-orphan-holds b: the stock says 0 held, the ledger 2; no movement explains it",
+            "stock-conserved b: the stock says 0 held, the ledger 2; no movement explains it",
         ]
     );
     sqlx::query("ALTER TABLE stock DROP CONSTRAINT no_oversell").execute(&pool).await.unwrap();
@@ -155,7 +155,7 @@ async fn the_audit_finds_planted_differences() {
         .await
         .unwrap();
     let not_by_movements = ["a", "b", "c"]
-        .map(|sku| format!("no-oversell {sku}: the stock says 2 on hand, the ledger 10; no movement explains it"));
+        .map(|sku| format!("stock-conserved {sku}: the stock says 2 on hand, the ledger 10; no movement explains it"));
     let mut expected = vec!["no-oversell a: 3 held of 2 on hand".to_owned()];
     expected.extend(not_by_movements);
     assert_eq!(audit(&Inventory::default(), &pool, &batch).await, expected);
