@@ -15,7 +15,7 @@ SEEDS ?= --from 0 --count 1000000 --threads 2
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: ## Install what is missing here (Debian packages: a C compiler, Postgres, Python for one test)
+setup: ## Install what is missing here (Debian packages: a C compiler, Postgres, Python, Redis and ZooKeeper for tests)
 	@scripts/setup.sh
 
 build: setup ## Build everything

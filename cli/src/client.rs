@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use proto::assent::inventory::v1::inventory_service_client::InventoryServiceClient;
+use proto::assent::inventory::v1::reservation_service_client::ReservationServiceClient;
 use proto::assent::order::v1::order_service_client::OrderServiceClient;
 use proto::assent::order::v1::order_store_service_client::OrderStoreServiceClient;
 use proto::assent::payment::v1::payment_service_client::PaymentServiceClient;
@@ -80,6 +81,13 @@ impl Service {
 }
 
 impl Services {
+    /// Those of an `assent dev` with this base port, asked with the defaults.
+    pub fn of_dev(port_base: u16) -> Self {
+        let at = |offset: u16| format!("http://127.0.0.1:{}", port_base + offset);
+        let client_id = MetadataValue::from_static("default");
+        Services { coordinator: at(0), inventory: at(1), order: at(2), payment: at(3), client_id, timeout_ms: 10_000 }
+    }
+
     fn address(&self, service: Service) -> &str {
         match service {
             Service::Coordinator => &self.coordinator,
@@ -115,6 +123,11 @@ impl Services {
     pub async fn stock(&self) -> Result<InventoryServiceClient<Channel>, Failure> {
         let channel = self.channel(Service::Inventory).await?;
         Ok(InventoryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// What carts keep for a time.
+    pub async fn reservations(&self) -> Result<ReservationServiceClient<Channel>, Failure> {
+        Ok(ReservationServiceClient::new(self.channel(Service::Inventory).await?))
     }
 
     /// Accounts.

@@ -12,6 +12,7 @@ mod order;
 mod output;
 mod participant;
 mod replay;
+mod reservation;
 mod stock;
 mod tx;
 
@@ -51,6 +52,8 @@ enum Verb {
     Order(order::Order),
     #[command(subcommand)]
     Stock(stock::Stock),
+    #[command(subcommand)]
+    Reservation(reservation::Reservation),
     #[command(subcommand)]
     Account(account::Account),
     #[command(subcommand)]
@@ -108,6 +111,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
         match verb {
             Verb::Order(verb) => verb.run(&services, output).await,
             Verb::Stock(verb) => verb.run(&services, output).await,
+            Verb::Reservation(verb) => verb.run(&services, output).await,
             Verb::Account(verb) => verb.run(&services, output).await,
             Verb::Tx(verb) => verb.run(&services, output).await,
             Verb::Participant(verb) => verb.run(&services, output).await,

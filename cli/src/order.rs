@@ -63,6 +63,9 @@ pub struct Place {
     /// Your name for this order: repeating it never places a second one; made up if not given
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+    /// A reservation that the order takes over; can be given several times
+    #[arg(long = "reservation", value_name = "ID")]
+    reservations: Vec<String>,
     /// Time until the order is given up; 0: the coordinator's default
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
     order_timeout_ms: i32,
@@ -213,6 +216,7 @@ impl Place {
             lines: lines.collect(),
             timeout_ms: self.order_timeout_ms,
             mode: wire::OrderMode::from(self.mode).into(),
+            reservation_ids: self.reservations,
         };
         let mut client = services.orders().await?;
         let (placed, failure) = match client.place_order(services.request(message)).await {

@@ -1,6 +1,7 @@
 //! `assent stock`: what is on hand, held and available, what was, and how it came about.
 mod history;
 mod point;
+mod state;
 mod verify;
 
 use std::time::SystemTime;
@@ -12,8 +13,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::client::Services;
-use crate::failure::{Call, Failure};
+use crate::failure::{Call, Exit, Failure};
 use crate::output::{Output, table, time};
+use state::State;
 
 /// Stock per SKU
 #[derive(Debug, Subcommand)]
@@ -32,6 +34,29 @@ pub enum Stock {
         sku: String,
         /// How many come (positive) or go (negative)
         delta: i64,
+        /// Names the request, so that it can be repeated; made up if not given
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+    },
+    /// Keep some of a SKU back: on hand, but not sold
+    Buffer {
+        /// The article
+        sku: String,
+        /// How many are kept back; 0: none
+        quantity: i64,
+    },
+    /// Move units from one state to another
+    Move {
+        /// The article
+        sku: String,
+        /// How many
+        quantity: i64,
+        /// Where they are
+        #[arg(long)]
+        from: State,
+        /// Where they go
+        #[arg(long)]
+        to: State,
         /// Names the request, so that it can be repeated; made up if not given
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
@@ -76,7 +101,11 @@ struct StockView {
     sku: String,
     on_hand: i64,
     held: i64,
+    reserved: i64,
+    buffer: i64,
     available: i64,
+    damaged: i64,
+    quality_control: i64,
     version: i64,
     update_time: Option<String>,
 }
@@ -84,8 +113,9 @@ struct StockView {
 impl From<wire::StockItem> for StockView {
     fn from(item: wire::StockItem) -> Self {
         let update_time = time(item.update_time.as_ref());
-        let wire::StockItem { sku, on_hand, held, available, version, .. } = item;
-        StockView { sku, on_hand, held, available, version, update_time }
+        let wire::StockItem { sku, on_hand, held, reserved, buffer, available, version, .. } = item;
+        let wire::StockItem { damaged, quality_control, .. } = item;
+        StockView { sku, on_hand, held, reserved, buffer, available, damaged, quality_control, version, update_time }
     }
 }
 
@@ -107,15 +137,25 @@ impl Stock {
             Stock::Adjust { sku, delta, request_id } => {
                 let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
                 let request = services.request(wire::AdjustStockRequest { sku, delta, request_id: request_id.clone() });
-                let answer = client.adjust_stock(request).await.map_err(|status| {
-                    let failure = Failure::of_status(&status, Call::Write);
-                    match failure.exit {
-                        crate::failure::Exit::Unknown => {
-                            failure.hint(format!("it may have happened: repeat it with --request-id {request_id}"))
-                        }
-                        _ => failure,
-                    }
+                let answer = client.adjust_stock(request).await.map_err(|status| unsure(&status, &request_id));
+                answer?.into_inner().item
+            }
+            Stock::Buffer { sku, quantity } => {
+                let request = services.request(wire::SetBufferRequest { sku, buffer: quantity });
+                let answer = client.set_buffer(request).await;
+                answer.map_err(|status| Failure::of_status(&status, Call::Write))?.into_inner().item
+            }
+            Stock::Move { sku, quantity, from, to, request_id } => {
+                let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+                let (from, to) = (wire::StockState::from(from).into(), wire::StockState::from(to).into());
+                let request = services.request(wire::MoveStockRequest {
+                    sku,
+                    from,
+                    to,
+                    quantity,
+                    request_id: request_id.clone(),
                 });
+                let answer = client.move_stock(request).await.map_err(|status| unsure(&status, &request_id));
                 answer?.into_inner().item
             }
             Stock::Get { sku } => {
@@ -145,6 +185,15 @@ impl Stock {
     }
 }
 
+/// A failure, with what to do where it is not known whether it happened.
+pub fn unsure(status: &tonic::Status, request_id: &str) -> Failure {
+    let failure = Failure::of_status(status, Call::Write);
+    match failure.exit {
+        Exit::Unknown => failure.hint(format!("it may have happened: repeat it with --request-id {request_id}")),
+        _ => failure,
+    }
+}
+
 fn no_item() -> Failure {
     Failure::new("the inventory answered without the stock")
 }
@@ -168,22 +217,41 @@ async fn list(services: &Services, limit: u32, output: Output) -> Result<(), Fai
     output.print(&StockList { items }, |list| stock_table(&list.items))
 }
 
+type Column = (&'static str, fn(&StockView) -> i64);
+
+/// The figures that are shown: what few SKUs have only where one of these has it.
+fn columns(items: &[StockView]) -> Vec<Column> {
+    let all: [(Column, bool); 7] = [
+        (("on hand", |item| item.on_hand), true),
+        (("held", |item| item.held), true),
+        (("reserved", |item| item.reserved), false),
+        (("buffer", |item| item.buffer), false),
+        (("available", |item| item.available), true),
+        (("damaged", |item| item.damaged), false),
+        (("quality control", |item| item.quality_control), false),
+    ];
+    let shown = |((_, figure), always): &(Column, bool)| *always || items.iter().any(|item| figure(item) != 0);
+    all.into_iter().filter(shown).map(|(column, _)| column).collect()
+}
+
 fn stock_table(items: &[StockView]) -> String {
-    let rows = items
-        .iter()
-        .map(|item| {
-            let counts = [item.on_hand, item.held, item.available].map(|count| count.to_string());
-            let mut row = vec![item.sku.clone()];
-            row.extend(counts);
-            row
-        })
-        .collect();
-    table(&["sku", "on hand", "held", "available"], &[1, 2, 3], rows)
+    let columns = columns(items);
+    let row = |item: &StockView| {
+        std::iter::once(item.sku.clone()).chain(columns.iter().map(|(_, figure)| figure(item).to_string())).collect()
+    };
+    let headers: Vec<&str> = std::iter::once("sku").chain(columns.iter().map(|(name, _)| *name)).collect();
+    let right: Vec<usize> = (1..headers.len()).collect();
+    table(&headers, &right, items.iter().map(row).collect())
 }
 
 fn stock_at_table(item: &StockView) -> String {
-    let mut row = vec![item.sku.clone()];
-    row.extend([item.on_hand, item.held, item.available, item.version].map(|count| count.to_string()));
-    row.push(item.update_time.clone().unwrap_or_default());
-    table(&["sku", "on hand", "held", "available", "version", "since"], &[1, 2, 3, 4], vec![row])
+    let columns = columns(std::slice::from_ref(item));
+    let mut row: Vec<String> = vec![item.sku.clone()];
+    row.extend(columns.iter().map(|(_, figure)| figure(item).to_string()));
+    row.extend([item.version.to_string(), item.update_time.clone().unwrap_or_default()]);
+    let mut headers: Vec<&str> = vec!["sku"];
+    headers.extend(columns.iter().map(|(name, _)| *name));
+    headers.extend(["version", "since"]);
+    let right: Vec<usize> = (1..headers.len() - 1).collect();
+    table(&headers, &right, vec![row])
 }

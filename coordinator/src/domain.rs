@@ -1,6 +1,7 @@
 //! An order as a client asks for it: checked, summed, digested, and cut into its branches.
 use proto::limits;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Order {
     pub lines: Vec<Line>,
     /// What it costs, in the currency's minor unit.
     pub total_minor: i64,
+    /// Reservations that it takes over, each once.
+    pub reservation_ids: Vec<Uuid>,
 }
 
 /// What is wrong with a request, and where.
@@ -64,7 +67,23 @@ impl Order {
         }
         let total_minor = i64::try_from(total)
             .map_err(|_| Invalid::new("lines", "the total is too large: it must fit 64 bits of minor units"))?;
-        Ok(Order { account, currency, lines: checked, total_minor })
+        Ok(Order { account, currency, lines: checked, total_minor, reservation_ids: Vec::new() })
+    }
+
+    /// The same, from reservations.
+    pub fn of_reservations(self, reservation_ids: &[String]) -> Result<Self, Invalid> {
+        limits::check_reservation_count(reservation_ids.len())
+            .map_err(|wrong| Invalid::new("reservation_ids", wrong))?;
+        let mut read = Vec::with_capacity(reservation_ids.len());
+        for (place, text) in reservation_ids.iter().enumerate() {
+            let wrong = |what: &str| Invalid::new(format!("reservation_ids[{place}]"), what);
+            let id = Uuid::parse_str(text).map_err(|_| wrong("is no id of a reservation"))?;
+            if read.contains(&id) {
+                return Err(wrong("is named twice"));
+            }
+            read.push(id);
+        }
+        Ok(Order { reservation_ids: read, ..self })
     }
 
     /// Digest of the whole content: what one request id must always stand for.
@@ -80,6 +99,10 @@ impl Order {
             text(&line.sku);
             text(&line.quantity.to_string());
             text(&line.unit_price_minor.to_string());
+        }
+        // Without any, as it was before there were reservations.
+        for reservation_id in &self.reservation_ids {
+            text(&format!("reservation {reservation_id}"));
         }
         hash.finalize().to_vec()
     }

@@ -28,7 +28,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
 });
 
 fn inventory(bytes: &[u8]) -> Result<(), InvalidBranch> {
-    let holds = Inventory.decode(bytes)?;
+    let holds = Inventory::default().decode(bytes)?;
     let asked = InventoryBranch::decode(bytes).expect("it was decoded before");
     let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
     for line in &asked.lines {
@@ -41,7 +41,11 @@ fn inventory(bytes: &[u8]) -> Result<(), InvalidBranch> {
     // One of a line that sums up many may hold more than a line may.
     if sums.values().all(|sum| *sum <= i128::from(limits::MAX_QUANTITY)) {
         let lines = holds.iter().map(|(sku, quantity)| StockLine { sku: sku.to_owned(), quantity }).collect();
-        assert_eq!(Inventory.decode(&InventoryBranch { lines }.encode_to_vec()), Ok(holds.clone()));
+        assert_eq!(
+            Inventory::default()
+                .decode(&InventoryBranch { lines, reservation_ids: asked.reservation_ids.clone() }.encode_to_vec()),
+            Ok(holds.clone())
+        );
     }
     Ok(())
 }

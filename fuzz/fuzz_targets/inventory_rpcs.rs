@@ -13,7 +13,7 @@ const OWN: [Rpc; 6] = fuzz::rpcs!(
 
 thread_local! {
     static FACE: RefCell<Face> = RefCell::new(Face::new(
-        face(inventory_svc::Inventory, inventory_svc::add_services),
+        face(inventory_svc::Inventory::default(), inventory_svc::add_services),
         OWN.into_iter().chain(PARTICIPANT),
     ));
 }

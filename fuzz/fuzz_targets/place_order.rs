@@ -41,7 +41,7 @@ fn let_through(request: PlaceOrderRequest) -> Option<Order> {
 fn every_participant_takes(order: &Order, request_id: &str) {
     let [inventory, stored, payment] = branches::of_order(order, request_id);
 
-    let holds = Inventory.decode(&inventory).expect("the inventory takes it");
+    let holds = Inventory::default().decode(&inventory).expect("the inventory takes it");
     let mut wanted: BTreeMap<&str, i128> = BTreeMap::new();
     for line in &order.lines {
         *wanted.entry(&line.sku).or_default() += i128::from(line.quantity);

@@ -17,7 +17,9 @@ pub fn request(input: &mut Unstructured<'_>) -> Result<PlaceOrderRequest> {
     {
         lines.resize(MAX_LINES + usize::from(input.ratio(1, 2)?), first);
     }
-    Ok(PlaceOrderRequest { request_id: name(input)?, account: name(input)?, lines, timeout_ms: input.arbitrary()?, mode: input.arbitrary()? })
+    let reservation_ids = Vec::new();
+    let (request_id, account, mode) = (name(input)?, name(input)?, input.arbitrary()?);
+    Ok(PlaceOrderRequest { request_id, account, lines, timeout_ms: input.arbitrary()?, mode, reservation_ids })
 }
 
 fn line(input: &mut Unstructured<'_>, of_order: &str) -> Result<OrderLine> {

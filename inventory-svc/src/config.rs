@@ -1,7 +1,12 @@
 //! The inventory service's command line.
+use std::time::Duration;
+
 use clap::Parser;
 use participant::ParticipantArgs;
 use participant::config::Listen;
+
+use crate::store::reservations::Defaults;
+use crate::store::strategy::{Locks, Name};
 
 /// Keeps stock, and holds and sells it as a participant of orders.
 #[derive(Debug, Clone, Parser)]
@@ -10,10 +15,67 @@ pub struct Args {
     /// The address to serve gRPC on
     #[arg(long, env = "ASSENT_LISTEN", default_value = "127.0.0.1:7401")]
     pub listen: Listen,
+    /// How stock is held for orders that want the same
+    #[arg(long, env = "ASSENT_STRATEGY", value_enum, default_value_t = Name::Escrow)]
+    pub strategy: Name,
+    /// How many orders are held side by side, each over a connection of its own, by every strategy but escrow
+    #[arg(long, env = "ASSENT_WRITERS", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub writers: u16,
+    /// Where locks are kept.
+    #[command(flatten)]
+    pub locks: LockArgs,
+    /// How carts reserve.
+    #[command(flatten)]
+    pub reservations: ReservationArgs,
     /// Flags of every participant.
     #[command(flatten)]
     pub participant: ParticipantArgs,
     /// Print the places at which the process can be told to die, and exit
     #[arg(long, hide = true, exclusive = true)]
     pub list_crash_points: bool,
+}
+
+/// Where locks are kept, for the strategies that lock in another server.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LockArgs {
+    /// The Redis of redis-lock
+    #[arg(long, env = "ASSENT_REDIS", value_name = "URL", default_value = "redis://127.0.0.1:6379")]
+    pub redis: String,
+    /// The ZooKeeper of zookeeper-lock, as host:port,host:port
+    #[arg(long, env = "ASSENT_ZOOKEEPER", value_name = "ADDRESSES", default_value = "127.0.0.1:2181")]
+    pub zookeeper: String,
+    /// How long a lock is kept for a process of which nothing is heard, in milliseconds
+    #[arg(long, env = "ASSENT_LOCK_TTL_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub lock_ttl_ms: u64,
+    /// How long a lock is waited for, in milliseconds: shorter than an order's timeout
+    #[arg(long, env = "ASSENT_LOCK_WAIT_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub lock_wait_ms: u64,
+}
+
+impl From<LockArgs> for Locks {
+    fn from(args: LockArgs) -> Locks {
+        Locks {
+            redis: args.redis,
+            zookeeper: args.zookeeper,
+            ttl: Duration::from_millis(args.lock_ttl_ms),
+            wait: Duration::from_millis(args.lock_wait_ms),
+        }
+    }
+}
+
+/// How carts reserve a SKU that has no policy of its own.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReservationArgs {
+    /// For how long a SKU is reserved, if neither the request nor its policy says, in milliseconds
+    #[arg(long, env = "ASSENT_RESERVATION_TTL_MS", default_value_t = 600_000, value_parser = clap::value_parser!(i64).range(1_000..=86_400_000))]
+    pub reservation_ttl_ms: i64,
+    /// How many of a SKU a customer may have reserved, if its policy does not say
+    #[arg(long, env = "ASSENT_RESERVATION_LIMIT", default_value_t = 1_000_000_000, value_parser = clap::value_parser!(i64).range(1..=1_000_000_000))]
+    pub reservation_limit: i64,
+}
+
+impl From<ReservationArgs> for Defaults {
+    fn from(args: ReservationArgs) -> Defaults {
+        Defaults { ttl_ms: args.reservation_ttl_ms, max_per_customer: args.reservation_limit }
+    }
 }

@@ -1,6 +1,7 @@
 //! Stock, what can be held of it, and what may be asked for.
 mod movement;
 mod replay;
+mod reservation;
 #[cfg(test)]
 mod tests;
 
@@ -8,9 +9,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use participant::{Refusal, own_request};
+use uuid::Uuid;
 
 pub use movement::{Balance, Kind, Movement};
-pub use replay::{Difference, Differs, Replay};
+#[cfg(test)]
+pub use replay::Differs;
+pub use replay::{Difference, Replay};
+pub use reservation::{Claim, Reservation, Reserved, claimed};
 
 /// On hand of one SKU, at most.
 pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
@@ -20,19 +25,22 @@ pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
 pub struct Stock {
     /// The article.
     pub sku: String,
-    /// What is there, held or not.
-    pub on_hand: i64,
-    /// What orders in doubt hold.
-    pub held: i64,
+    /// What is there of it.
+    pub balance: Balance,
     /// Counts its movements.
     pub version: i64,
     /// When it changed last.
     pub update_time: DateTime<Utc>,
 }
 
-/// What a branch holds: so many of each SKU, in the order in which the SKUs were first named.
+/// What a branch holds: so many of each SKU, in the order in which the SKUs were first named; from these reservations, as
+/// far as they have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holds(Vec<(String, i64)>);
+pub struct Holds {
+    lines: Vec<(String, i64)>,
+    /// The reservations, each once.
+    pub reservation_ids: Vec<Uuid>,
+}
 
 impl Holds {
     /// Sums checked lines of one SKU.
@@ -49,12 +57,17 @@ impl Holds {
                 }
             }
         }
-        Holds(summed)
+        Holds { lines: summed, reservation_ids: Vec::new() }
+    }
+
+    /// The same, from reservations.
+    pub fn of_reservations(self, reservation_ids: Vec<Uuid>) -> Self {
+        Holds { reservation_ids, ..self }
     }
 
     /// Each SKU once, with how many.
     pub fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.0.iter().map(|(sku, quantity)| (sku.as_str(), *quantity))
+        self.lines.iter().map(|(sku, quantity)| (sku.as_str(), *quantity))
     }
 }
 
@@ -69,36 +82,52 @@ pub fn sums<'a>(batch: impl IntoIterator<Item = &'a Holds>) -> BTreeMap<&'a str,
 }
 
 /// Decides a batch in its order, all or nothing for each: takes what it grants from `available`, which knows every SKU
-/// that exists.
-pub fn decide(batch: &[&Holds], mut available: BTreeMap<&str, i64>) -> Vec<Result<(), Refusal>> {
-    batch
-        .iter()
-        .map(|holds| {
-            for (sku, requested) in holds.iter() {
-                match available.get(sku) {
-                    None => return Err(unknown_sku(sku)),
-                    Some(available) if *available < requested => return Err(out_of_stock(sku, requested, *available)),
-                    Some(_) => (),
+/// that exists, and first from what is reserved for it. What is granted is answered with what it claims of reservations.
+pub fn decide(
+    batch: &[&Holds],
+    mut available: BTreeMap<&str, i64>,
+    mut reserved: Reserved,
+) -> Vec<Result<Vec<Claim>, Refusal>> {
+    let decide_one = |holds: &&Holds| {
+        let claims = reserved.offer(holds);
+        let of_reservations = claimed(&claims);
+        let wanted = || {
+            holds.iter().map(|(sku, requested)| {
+                let claimed = of_reservations.get(sku).copied().unwrap_or_default();
+                (sku, requested, claimed)
+            })
+        };
+        for (sku, requested, claimed) in wanted() {
+            match available.get(sku) {
+                None => return Err(unknown_sku(sku)),
+                // A reservation may have been made of what is now the buffer: it is good all the same.
+                Some(available) if requested > claimed && *available < requested - claimed => {
+                    return Err(out_of_stock(sku, requested, (*available).max(0) + claimed));
                 }
+                Some(_) => (),
             }
-            for (sku, requested) in holds.iter() {
-                if let Some(available) = available.get_mut(sku) {
-                    *available -= requested;
-                }
+        }
+        for (sku, requested, claimed) in wanted() {
+            if let Some(available) = available.get_mut(sku) {
+                *available -= requested - claimed;
             }
-            Ok(())
-        })
-        .collect()
+        }
+        reserved.take(&claims);
+        Ok(claims)
+    };
+    batch.iter().map(decide_one).collect()
 }
 
-fn out_of_stock(sku: &str, requested: i64, available: i64) -> Refusal {
+/// There is not enough.
+pub fn out_of_stock(sku: &str, requested: i64, available: i64) -> Refusal {
     Refusal::new("OUT_OF_STOCK", format!("{requested} of {sku} were asked for, and {available} are available"))
         .with("sku", sku)
         .with("requested", requested)
         .with("available", available)
 }
 
-fn unknown_sku(sku: &str) -> Refusal {
+/// There is no such SKU.
+pub fn unknown_sku(sku: &str) -> Refusal {
     Refusal::new("UNKNOWN_SKU", format!("there is no SKU {sku:?}")).with("sku", sku)
 }
 
@@ -106,11 +135,11 @@ fn unknown_sku(sku: &str) -> Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// Less would be on hand than is held.
-    #[error("{held} of {sku} are held for orders, so {on_hand} on hand would be too few")]
+    #[error("{held} of {sku} are held for orders and reservations, so {on_hand} on hand would be too few")]
     BelowHeld {
         /// The article.
         sku: String,
-        /// What is held.
+        /// What is held or reserved.
         held: i64,
         /// What would be on hand.
         on_hand: i64,
@@ -128,6 +157,39 @@ pub enum Denied {
     UnknownSku {
         /// The article.
         sku: String,
+    },
+    /// Less is in that state than was to be moved out of it.
+    #[error("{there} of {sku} are {state}, so {quantity} can't be moved")]
+    TooFew {
+        /// The article.
+        sku: String,
+        /// The state.
+        state: &'static str,
+        /// What is in it.
+        there: i64,
+        /// What was to be moved.
+        quantity: i64,
+    },
+    /// What was to be reserved is not to be had.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// The customer would have more reserved than one may.
+    #[error("{customer} has {reserved} of {sku} reserved already, and may have {limit}")]
+    OverLimit {
+        /// The article.
+        sku: String,
+        /// Whose reservations.
+        customer: String,
+        /// How many they have.
+        reserved: i64,
+        /// How many they may have.
+        limit: i64,
+    },
+    /// There is no such reservation: it was released, has run out, or never was.
+    #[error("there is no reservation {reservation_id:?}: it has run out, was released, or was never made")]
+    UnknownReservation {
+        /// The reservation.
+        reservation_id: String,
     },
     /// The request id stands for another request.
     #[error(transparent)]

@@ -10,7 +10,7 @@ mod tests;
 use std::process::ExitCode;
 
 use clap::Parser;
-use participant::crash_point;
+use participant::{Context, crash_point};
 
 use crate::config::Args;
 
@@ -23,14 +23,21 @@ pub async fn run() -> ExitCode {
         crash_point::SHARED.iter().chain(crash_point::PARTICIPANT).for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     }
-    let Args { listen, participant, .. } = Args::parse();
-    let ended =
-        participant::run(listen, participant, Inventory, store::migrator(), grpc::add_services, grpc::SERVICES).await;
-    match ended {
+    match serve(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("inventory-svc: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let strategy = store::strategy::of(args.strategy, &args.locks.into())?;
+    let inventory = Inventory { strategy, writers: args.writers.into(), reservations: args.reservations.into() };
+    let add_services = |context: &Context<Inventory>, routes| {
+        tokio::spawn(store::reservations::expire_all(context.pool.clone()));
+        grpc::add_services(context, routes)
+    };
+    participant::run(args.listen, args.participant, inventory, store::migrator(), add_services, grpc::SERVICES).await
 }

@@ -1,15 +1,34 @@
 //! The inventory as a participant.
+use std::sync::Arc;
+
 use participant::audit::Check;
-use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch};
+use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch, Writing};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::domain::Holds;
+use crate::store::reservations::Defaults;
+use crate::store::strategy::Strategy;
 use crate::{grpc, store};
 
 /// The inventory: holds stock at prepare, sells it at commit, gives it back at abort. As a saga's step
 /// it is held and sold at once, and put back by the compensation.
-#[derive(Debug, Clone, Copy)]
-pub struct Inventory;
+#[derive(Clone)]
+pub struct Inventory {
+    /// How it is held.
+    pub(crate) strategy: Arc<dyn Strategy>,
+    /// How many write, where each branch is written alone.
+    pub(crate) writers: usize,
+    /// How carts reserve, where nothing else is set.
+    pub(crate) reservations: Defaults,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        let reservations = Defaults { ttl_ms: 600_000, max_per_customer: i64::MAX };
+        Inventory { strategy: store::strategy::escrow(), writers: 1, reservations }
+    }
+}
 
 impl Resource for Inventory {
     type Branch = Holds;
@@ -22,12 +41,24 @@ impl Resource for Inventory {
         grpc::decode_branch(bytes)
     }
 
+    fn writing(&self) -> Writing {
+        self.strategy.writing(self.writers)
+    }
+
+    async fn enter(&self, branch: &PreparedBranch<Holds>) -> Result<(), String> {
+        self.strategy.enter(branch).await
+    }
+
+    async fn leave(&self, transaction_id: Uuid) {
+        self.strategy.leave(transaction_id).await;
+    }
+
     async fn prepare(
         &self,
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Holds>],
     ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
-        store::holds::take(connection, branches).await
+        self.strategy.take(connection, branches).await
     }
 
     async fn commit(

@@ -33,10 +33,11 @@ pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transaction;
+mod writers;
 
 pub use config::ParticipantArgs;
 pub use pool::Pool;
 pub use refusal::{DUPLICATE_REQUEST, Refusal};
-pub use resource::{InvalidBranch, PreparedBranch, Resource, StepBranch};
+pub use resource::{InvalidBranch, PreparedBranch, Resource, StepBranch, Writing};
 pub use run::{Context, run};
 pub use transaction::TransactionRef;

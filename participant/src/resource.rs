@@ -51,6 +51,18 @@ pub struct InvalidBranch {
     pub description: String,
 }
 
+/// How the PREPAREs of a resource are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writing {
+    /// By one writer, as many as have come together in one local transaction.
+    Batched,
+    /// Each in a local transaction of its own, by so many writers side by side.
+    Alone {
+        /// How many; each has a connection of its own.
+        writers: usize,
+    },
+}
+
 /// What a service keeps and can prepare, commit and abort; and, as a step of a saga, execute and compensate.
 ///
 /// Each of these runs within a local transaction that the caller begins and commits, on the connection given; the
@@ -66,6 +78,25 @@ pub trait Resource: Send + Sync + 'static {
 
     /// Reads and checks an encoded branch, without looking at the database.
     fn decode(&self, bytes: &[u8]) -> Result<Self::Branch, InvalidBranch>;
+
+    /// How its PREPAREs are written. It must not change while the participant runs.
+    fn writing(&self) -> Writing {
+        Writing::Batched
+    }
+
+    /// Gets what a branch needs before its local transaction begins, such as a lock that another server keeps, where
+    /// branches are written alone. If it can't be had, within moments, the cause is told and the vote is unknown. Several
+    /// branches enter side by side.
+    fn enter(&self, branch: &PreparedBranch<Self::Branch>) -> impl Future<Output = Result<(), String>> + Send {
+        let _ = branch;
+        std::future::ready(Ok(()))
+    }
+
+    /// Gives back what a branch has entered with: its local transaction has ended, one way or the other.
+    fn leave(&self, transaction_id: Uuid) -> impl Future<Output = ()> + Send {
+        let _ = transaction_id;
+        std::future::ready(())
+    }
 
     /// Takes the holds, deciding the branches in the order given. Answers for each, in that order, whether it is held;
     /// a refused branch must leave nothing behind.

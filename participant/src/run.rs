@@ -7,9 +7,9 @@ use proto::assent::transaction::v1::participant_service_server::ParticipantServi
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
-use crate::group_commit::{GroupCommit, Options};
-use crate::log::{Log, LogWork};
+use crate::log::Log;
 use crate::sweeper::Sweeper;
+use crate::writers::Writers;
 use crate::{ParticipantArgs, Pool, Resource, collector, grpc, postgres, server, telemetry};
 
 /// Connections for reads and for a service's own writes.
@@ -24,13 +24,13 @@ pub struct Context<R> {
     pub pool: Pool,
 }
 
-/// ParticipantService of a service, on its log and its log's writer.
+/// ParticipantService of a service, on its log and its log's writers.
 pub(crate) fn participant_service<R: Resource>(
     resource: Arc<R>,
-    writer: GroupCommit<LogWork<R>>,
+    writers: Writers<R>,
     log: Log,
 ) -> ParticipantServiceServer<grpc::Participant<R>> {
-    ParticipantServiceServer::new(grpc::Participant::new(resource, writer, log))
+    ParticipantServiceServer::new(grpc::Participant::new(resource, writers, log))
         .max_decoding_message_size(server::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(server::MAX_MESSAGE_BYTES)
 }
@@ -57,11 +57,10 @@ pub async fn run<R: Resource>(
         .await
         .context("can't bring the service's schema up to date")?;
     let (resource, log) = (Arc::new(resource), Log::new(pool.clone()));
-    let work = Arc::new(LogWork::new(resource.clone()));
-    let writer = GroupCommit::start(work, postgres::connect_options(&url, name)?, Options::default());
-    tokio::spawn(Sweeper::new(&args, log.clone(), writer.clone())?.sweep());
+    let writers = Writers::start(&resource, &postgres::connect_options(&url, name)?);
+    tokio::spawn(Sweeper::new(&args, log.clone(), writers.clone())?.sweep());
     tokio::spawn(collector::collect(args, log.clone(), pool.clone()));
-    let participant = participant_service(resource.clone(), writer, log);
+    let participant = participant_service(resource.clone(), writers, log);
     let routes = own_services(&Context { resource, pool }, Routes::new(participant));
     let names: Vec<&str> = own_names.iter().copied().chain([grpc::SERVICE]).collect();
     Ok(server::serve(listen, routes, &names).await?)

@@ -13,8 +13,8 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::clock::now_unix_ms;
-use crate::group_commit::GroupCommit;
-use crate::log::{Entry, Log, LogWork, Row};
+use crate::log::{Entry, Log, Row};
+use crate::writers::Writers;
 use crate::{ParticipantArgs, Resource};
 
 /// Rows looked at in one round, at most; the next round goes on behind them.
@@ -29,12 +29,12 @@ pub struct Sweeper<R: Resource> {
     coordinators: Vec<CoordinatorServiceClient<Channel>>,
     interval: Duration,
     log: Log,
-    writer: GroupCommit<LogWork<R>>,
+    writers: Writers<R>,
 }
 
 impl<R: Resource> Sweeper<R> {
     /// A sweeper that asks these coordinators; nothing is connected before it is needed.
-    pub fn new(args: &ParticipantArgs, log: Log, writer: GroupCommit<LogWork<R>>) -> anyhow::Result<Self> {
+    pub fn new(args: &ParticipantArgs, log: Log, writers: Writers<R>) -> anyhow::Result<Self> {
         let mut coordinators = Vec::new();
         for address in args.coordinators.iter().filter(|address| !address.is_empty()) {
             let endpoint = Endpoint::from_shared(address.clone())
@@ -44,7 +44,7 @@ impl<R: Resource> Sweeper<R> {
         }
         anyhow::ensure!(!coordinators.is_empty(), "--coordinators names none: who settles what is in doubt?");
         let interval = Duration::from_millis(args.sweep_interval_ms.max(10));
-        Ok(Sweeper { coordinators, interval, log, writer })
+        Ok(Sweeper { coordinators, interval, log, writers })
     }
 
     /// Sweeps forever.
@@ -84,7 +84,7 @@ impl<R: Resource> Sweeper<R> {
             Some(api::RecoveryOutcome::Forgotten) => {
                 tracing::info!(transaction_id = %id, "forgotten by the coordinator: aborting the branch");
                 // If it was not done the next round finds the row again.
-                let _ = self.writer.submit(Entry::Forgotten(row.transaction)).await;
+                let _ = self.writers.submit(Entry::Forgotten(row.transaction)).await;
             }
             outcome => tracing::debug!(transaction_id = %id, ?outcome, "asked for recovery"),
         }

@@ -83,7 +83,8 @@ fn order_lines() -> Vec<OrderLine> {
 }
 
 fn stock_branch() -> Vec<u8> {
-    InventoryBranch { lines: vec![StockLine { sku: "A".to_owned(), quantity: 2 }; 2] }.encode_to_vec()
+    InventoryBranch { lines: vec![StockLine { sku: "A".to_owned(), quantity: 2 }; 2], reservation_ids: Vec::new() }
+        .encode_to_vec()
 }
 
 fn order_branch() -> Vec<u8> {
@@ -148,6 +149,7 @@ fn coordinator() -> Vec<Vec<u8>> {
             lines: order_lines(),
             timeout_ms: 500,
             mode: 2,
+            reservation_ids: vec![ID.to_owned()],
         }
         .encode_to_vec(),
         GetOrderRequest { order_id: ID.to_owned() }.encode_to_vec(),

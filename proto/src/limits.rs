@@ -5,6 +5,8 @@
 
 /// Lines of one order, at most.
 pub const MAX_LINES: usize = 2_000;
+/// Reservations that one order names, at most.
+pub const MAX_RESERVATIONS: usize = 100;
 /// Of one line, at most.
 pub const MAX_QUANTITY: i64 = 1_000_000_000;
 
@@ -39,6 +41,14 @@ pub fn check_line_count(count: usize) -> Result<(), String> {
     match (1..=MAX_LINES).contains(&count) {
         true => Ok(()),
         false => Err(format!("must be 1 to {MAX_LINES}, not {count}")),
+    }
+}
+
+/// How many reservations an order names.
+pub fn check_reservation_count(count: usize) -> Result<(), String> {
+    match count <= MAX_RESERVATIONS {
+        true => Ok(()),
+        false => Err(format!("must be at most {MAX_RESERVATIONS}, not {count}")),
     }
 }
 

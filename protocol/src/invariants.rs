@@ -35,8 +35,10 @@ pub enum Invariant {
     Agreement,
     /// What is held is held for a transaction in doubt.
     NoOrphanHolds,
-    /// 0 <= held <= on hand.
+    /// 0 <= held + reserved <= on hand.
     NoOversell,
+    /// The stock is what its movements come to.
+    StockConserved,
     /// Every booking sums to zero, and the balances are what was booked.
     MoneyConserved,
     /// At most one attempt at a request takes effect.
@@ -49,7 +51,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them, in the order they are reported.
-    pub const ALL: [Invariant; 11] = [
+    pub const ALL: [Invariant; 12] = [
         Invariant::Atomicity,
         Invariant::Validity,
         Invariant::DecisionStability,
@@ -57,6 +59,7 @@ impl Invariant {
         Invariant::Agreement,
         Invariant::NoOrphanHolds,
         Invariant::NoOversell,
+        Invariant::StockConserved,
         Invariant::MoneyConserved,
         Invariant::OneOrderPerRequest,
         Invariant::InDoubtResolves,
@@ -73,6 +76,7 @@ impl Invariant {
             Invariant::Agreement => "agreement",
             Invariant::NoOrphanHolds => "no-orphan-holds",
             Invariant::NoOversell => "no-oversell",
+            Invariant::StockConserved => "stock-conserved",
             Invariant::MoneyConserved => "money-conserved",
             Invariant::OneOrderPerRequest => "one-order-per-request",
             Invariant::InDoubtResolves => "in-doubt-resolves",
@@ -244,8 +248,8 @@ impl Check {
     }
 }
 
-/// Checks every invariant that shows across the databases: all but [`Invariant::NoOversell`] and
-/// [`Invariant::MoneyConserved`], which each participant can see for itself.
+/// Checks every invariant that shows across the databases: all but [`Invariant::NoOversell`],
+/// [`Invariant::StockConserved`] and [`Invariant::MoneyConserved`], which each participant can see for itself.
 pub fn check(facts: &Facts, clock: &Clock) -> Vec<Check> {
     let mut transactions: Transactions = Transactions::new();
     for record in &facts.records {

@@ -46,6 +46,7 @@ impl Basket {
             lines: self.lines.iter().map(line).collect(),
             timeout_ms: 0,
             mode: 0,
+            reservation_ids: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod load;
 mod local;
 mod orders;
 mod overload;
+mod strategies;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub enum Bench {
     Baseline(baseline::Baseline),
     Overload(overload::OverloadVerb),
     Compare(compare::Compare),
+    Strategies(strategies::Strategies),
 }
 
 impl Bench {
@@ -34,6 +36,7 @@ impl Bench {
             Bench::Baseline(baseline) => baseline.run(output).await,
             Bench::Overload(overload) => overload.run(services, output).await,
             Bench::Compare(compare) => compare.run(services, output).await,
+            Bench::Strategies(strategies) => strategies.run(output).await,
         }
     }
 }

@@ -15,6 +15,7 @@ mod system;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -31,6 +32,9 @@ pub struct Dev {
     verb: Option<DevVerb>,
 }
 
+/// The ways of holding stock.
+pub const STRATEGIES: [&str; 6] = ["escrow", "atomic", "pessimistic", "optimistic", "redis-lock", "zookeeper-lock"];
+
 /// How to start it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Start {
@@ -46,6 +50,15 @@ pub struct Start {
     /// Print what the processes log, instead of writing it to DIR/logs
     #[arg(long)]
     pub verbose: bool,
+    /// How stock is held for orders that want the same
+    #[arg(long, value_name = "NAME", default_value = "escrow", value_parser = PossibleValuesParser::new(STRATEGIES))]
+    pub strategy: String,
+    /// The Redis of the strategy redis-lock
+    #[arg(long, value_name = "URL", required_if_eq("strategy", "redis-lock"))]
+    pub redis: Option<String>,
+    /// The ZooKeeper of the strategy zookeeper-lock, as host:port,host:port
+    #[arg(long, value_name = "ADDRESSES", required_if_eq("strategy", "zookeeper-lock"))]
+    pub zookeeper: Option<String>,
     /// How long all may take to become healthy
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     pub ready_timeout_ms: u64,
@@ -55,6 +68,15 @@ pub struct Start {
 enum DevVerb {
     /// List the processes of a data-dir
     Ps,
+}
+
+impl Start {
+    /// What only the inventory is told, as environment variables.
+    fn of_inventory(&self) -> Vec<(String, String)> {
+        let locks = [("ASSENT_REDIS", &self.redis), ("ASSENT_ZOOKEEPER", &self.zookeeper)];
+        let locks = locks.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        locks.chain([("ASSENT_STRATEGY".to_owned(), self.strategy.clone())]).collect()
+    }
 }
 
 impl Dev {

@@ -105,7 +105,10 @@ async fn prepare(path: &Path, start: &Start) -> Result<Prepared, Failure> {
         });
     }
     for ((service, executable), cluster) in SERVICES.into_iter().zip(executables).zip(&clusters) {
-        let environment = service.environment(start.port_base, &cluster.url(&password));
+        let mut environment = service.environment(start.port_base, &cluster.url(&password));
+        if service.short == "inventory" {
+            environment.extend(start.of_inventory());
+        }
         specs.push(Spec {
             name: service.binary.to_owned(),
             kind: Kind::Service,

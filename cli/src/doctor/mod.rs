@@ -148,7 +148,10 @@ fn report(facts: &Facts, checks: Vec<Check>, mut audits: BTreeMap<Invariant, Aud
 fn view(invariant: Invariant, check: Option<Check>, audited: Option<Audited>) -> InvariantView {
     let across = check.is_some();
     // What only a participant can see must have been seen by one: silence is no health.
-    let within = matches!(invariant, Invariant::NoOrphanHolds | Invariant::NoOversell | Invariant::MoneyConserved);
+    let within = matches!(
+        invariant,
+        Invariant::NoOrphanHolds | Invariant::NoOversell | Invariant::StockConserved | Invariant::MoneyConserved
+    );
     let unchecked = (within && audited.is_none()) || (!within && !across);
     let mut violations = Vec::new();
     let mut checked_count = 0;
@@ -229,7 +232,7 @@ mod tests {
     }
 
     fn sound_audits() -> BTreeMap<Invariant, Audited> {
-        [Invariant::NoOrphanHolds, Invariant::NoOversell, Invariant::MoneyConserved]
+        [Invariant::NoOrphanHolds, Invariant::NoOversell, Invariant::StockConserved, Invariant::MoneyConserved]
             .map(|invariant| (invariant, audited(Vec::new())))
             .into()
     }

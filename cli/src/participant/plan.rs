@@ -140,8 +140,10 @@ fn of_own(own: Own, address: &str, sku: String, account: String, currency: &str)
     };
     match own {
         Own::Inventory => {
-            let branch =
-                |quantity| InventoryBranch { lines: vec![StockLine { sku: sku.clone(), quantity }] }.encode_to_vec();
+            let branch = |quantity| {
+                let lines = vec![StockLine { sku: sku.clone(), quantity }];
+                InventoryBranch { lines, ..Default::default() }.encode_to_vec()
+            };
             let setup = format!("assent stock set {sku} 1000 --inventory {address}");
             plan("inventory", branch(1), Some(branch(MAX_QUANTITY)), Books::Stock(sku.clone()), Some(setup))
         }

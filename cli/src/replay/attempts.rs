@@ -140,6 +140,7 @@ pub async fn place(
             lines: lines.clone(),
             timeout_ms: 0,
             mode: wire::OrderMode::from(mode).into(),
+            reservation_ids: Vec::new(),
         };
         let mut request = services.request(message);
         if repeats > 0 {

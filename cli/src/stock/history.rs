@@ -10,11 +10,16 @@ use crate::output::{Output, table, time};
 struct MovementView {
     sku: String,
     sequence: i64,
-    /// "received", "held", "sold", "released", "adjusted", "counted" or "opened".
+    /// "received", "held", "sold" and so on, as MovementKind names them.
     kind: String,
     quantity: i64,
     on_hand: i64,
     held: i64,
+    reserved: i64,
+    buffer: i64,
+    damaged: i64,
+    quality_control: i64,
+    reservation_id: String,
     reason: String,
     reference: String,
     actor: String,
@@ -31,6 +36,11 @@ impl From<wire::Movement> for MovementView {
             quantity: movement.quantity,
             on_hand: movement.on_hand,
             held: movement.held,
+            reserved: movement.reserved,
+            buffer: movement.buffer,
+            damaged: movement.damaged,
+            quality_control: movement.quality_control,
+            reservation_id: movement.reservation_id,
             reason: movement.reason,
             reference: movement.reference,
             actor: movement.actor,
@@ -63,7 +73,18 @@ pub async fn run(services: &Services, sku: String, limit: u32, output: Output) -
     output.print(&History { movements }, |history| movement_table(&history.movements))
 }
 
+type Column = (&'static str, fn(&MovementView) -> i64);
+
 fn movement_table(movements: &[MovementView]) -> String {
+    // What few SKUs have is shown only where there is some of it.
+    let rare: [Column; 4] = [
+        ("reserved", |movement| movement.reserved),
+        ("buffer", |movement| movement.buffer),
+        ("damaged", |movement| movement.damaged),
+        ("quality control", |movement| movement.quality_control),
+    ];
+    let shown = |(_, figure): &Column| movements.iter().any(|movement| figure(movement) != 0);
+    let rare: Vec<Column> = rare.into_iter().filter(shown).collect();
     let row = |movement: &MovementView| {
         let mut row = vec![
             movement.sequence.to_string(),
@@ -71,9 +92,13 @@ fn movement_table(movements: &[MovementView]) -> String {
             movement.kind.clone(),
         ];
         row.extend([movement.quantity, movement.on_hand, movement.held].map(|count| count.to_string()));
+        row.extend(rare.iter().map(|(_, figure)| figure(movement).to_string()));
         row.extend([&movement.reference, &movement.actor, &movement.reason].map(|text| text.clone()));
         row
     };
-    let headers = ["seq", "time", "kind", "quantity", "on hand", "held", "reference", "actor", "reason"];
-    table(&headers, &[0, 3, 4, 5], movements.iter().map(row).collect())
+    let mut headers = vec!["seq", "time", "kind", "quantity", "on hand", "held"];
+    headers.extend(rare.iter().map(|(name, _)| *name));
+    headers.extend(["reference", "actor", "reason"]);
+    let right: Vec<usize> = std::iter::once(0).chain(3..6 + rare.len()).collect();
+    table(&headers, &right, movements.iter().map(row).collect())
 }

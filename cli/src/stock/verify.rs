@@ -12,7 +12,7 @@ const SKUS: i32 = 100;
 #[derive(Debug, Serialize)]
 struct DifferenceView {
     sku: String,
-    /// "on_hand", "held", "version", "stock", "sequence" or "movement".
+    /// "on_hand", "held", "reserved", "buffer", "damaged", "quality_control", "version", "stock", "sequence" or "movement".
     differs: String,
     sequence: Option<i64>,
     reference: String,

@@ -55,14 +55,16 @@ impl OrderService for Orders {
         crash_point::pass("place.received");
         let client_id = caller::client_id(&request)?;
         let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
-        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms, mode } = request.into_inner();
+        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms, mode, reservation_ids } =
+            request.into_inner();
         // Before anything is done for it: what is turned away must cost as little as can be.
         let known = Known { client_id: &client_id, request_id: &request_id, is_retry };
         let admitted = self.coordinator.admission.admit(known, &self.coordinator.active);
         let admitted = admitted.map_err(|overloaded| turned_away(&overloaded, &request_id))?;
         let mode = api::OrderMode::try_from(mode)
             .map_err(|_| status::invalid("mode", format!("{mode} is no mode of an order")))?;
-        let order = Arc::new(Order::new(account, wire::lines(lines)?)?);
+        let order = Order::new(account, wire::lines(lines)?)?.of_reservations(&reservation_ids)?;
+        let order = Arc::new(order);
         let timeout = timeout(timeout_ms, self.coordinator.args.transaction_timeout_ms)?;
         let request_id = match request_id.is_empty() {
             true => Uuid::now_v7().to_string(),

@@ -32,6 +32,7 @@ pub fn of_order(order: &Order, request_id: &str) -> (InventoryBranch, OrderBranc
     let lines = order.lines.iter();
     let inventory = InventoryBranch {
         lines: lines.clone().map(|line| StockLine { sku: line.sku.clone(), quantity: line.quantity }).collect(),
+        reservation_ids: order.reservation_ids.iter().map(ToString::to_string).collect(),
     };
     let stored = OrderBranch {
         account: order.account.clone(),

@@ -11,6 +11,14 @@ pub enum Differs {
     OnHand,
     /// What the stock says is held.
     Held,
+    /// What the stock says is reserved.
+    Reserved,
+    /// What the stock says is not to be sold.
+    Buffer,
+    /// What the stock says is damaged.
+    Damaged,
+    /// What the stock says is in quality control.
+    QualityControl,
     /// The stock's version.
     Version,
     /// There is no row of stock.
@@ -27,6 +35,10 @@ impl Differs {
         match self {
             Differs::OnHand => "on_hand",
             Differs::Held => "held",
+            Differs::Reserved => "reserved",
+            Differs::Buffer => "buffer",
+            Differs::Damaged => "damaged",
+            Differs::QualityControl => "quality_control",
             Differs::Version => "version",
             Differs::Stock => "stock",
             Differs::Sequence => "sequence",
@@ -85,7 +97,7 @@ impl Replay {
         let without = |(sku, stock): (String, Stock)| Difference {
             detail: format!(
                 "the stock says {} on hand and {} held, and there is no movement",
-                stock.on_hand, stock.held
+                stock.balance.on_hand, stock.balance.held
             ),
             sku,
             differs: Differs::Sequence,
@@ -100,7 +112,7 @@ impl Replay {
     /// Compares the stock with the last movement of its SKU.
     fn close(&mut self, last: Option<Movement>) {
         let Some(last) = last else { return };
-        let Balance { on_hand, held } = last.after;
+        let (after, Balance { on_hand, held, .. }) = (last.after, last.after);
         let difference =
             |differs, sequence, detail| Difference { sku: last.sku.clone(), differs, sequence, movement: None, detail };
         let Some(stock) = self.stock.remove(&last.sku) else {
@@ -109,15 +121,20 @@ impl Replay {
             return;
         };
         if stock.version > last.sequence {
-            let (on_hand, held) = (change(on_hand, stock.on_hand), change(held, stock.held));
+            let (on_hand, held) = (change(on_hand, stock.balance.on_hand), change(held, stock.balance.held));
             let missing = missing(last.sequence, stock.version);
             let detail = format!("{missing}: by the stock, on hand changed by {on_hand} and held by {held}");
             self.differences.push(difference(Differs::Sequence, Some(last.sequence.saturating_add(1)), detail));
             return;
         }
+        let said = stock.balance;
         let figures = [
-            (Differs::OnHand, "on hand", stock.on_hand, on_hand),
-            (Differs::Held, "held", stock.held, held),
+            (Differs::OnHand, "on hand", said.on_hand, on_hand),
+            (Differs::Held, "held", said.held, held),
+            (Differs::Reserved, "reserved", said.reserved, after.reserved),
+            (Differs::Buffer, "as its buffer", said.buffer, after.buffer),
+            (Differs::Damaged, "damaged", said.damaged, after.damaged),
+            (Differs::QualityControl, "in quality control", said.quality_control, after.quality_control),
             (Differs::Version, "as its version", stock.version, last.sequence),
         ];
         for (differs, what, said, by_ledger) in figures {
@@ -131,7 +148,7 @@ impl Replay {
 
 /// What is wrong with the first movement of a SKU.
 fn beginning(movement: &Movement) -> Option<Difference> {
-    let (quantity, Balance { on_hand, held }) = (movement.quantity, movement.after);
+    let (quantity, Balance { on_hand, held, .. }) = (movement.quantity, movement.after);
     if movement.kind == Kind::Opened {
         let sound = on_hand == quantity && (0..=on_hand).contains(&held);
         return (!sound).then(|| wrong(movement, "begins the ledger", Balance::default()));

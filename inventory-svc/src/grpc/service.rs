@@ -1,5 +1,6 @@
 //! InventoryService: stock for shops.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use participant::{Pool, caller, own_write, paging, status};
 use proto::assent::inventory::v1 as api;
@@ -9,18 +10,21 @@ use tonic::{Code, Request, Response, Status};
 
 use super::wire;
 use crate::domain::{Denied, MAX_ON_HAND, check_range};
+use crate::store::states::{self, Move};
 use crate::store::stock::{self, Adjustment};
+use crate::store::strategy::Strategy;
 use crate::store::{ledger, replay};
 
 /// InventoryService.
 pub struct StockService {
     pool: Pool,
+    strategy: Arc<dyn Strategy>,
 }
 
 impl StockService {
-    /// The service on a database.
-    pub fn new(pool: Pool) -> Self {
-        StockService { pool }
+    /// The service on a database, where stock is held in this way.
+    pub fn new(pool: Pool, strategy: Arc<dyn Strategy>) -> Self {
+        StockService { pool, strategy }
     }
 }
 
@@ -58,6 +62,39 @@ impl InventoryService for StockService {
             Box::pin(async move { stock::adjust(connection, &adjustment).await })
         });
         Ok(Response::new(api::AdjustStockResponse { item: Some(wire::item(adjusted.await?)) }))
+    }
+
+    async fn set_buffer(
+        &self,
+        request: Request<api::SetBufferRequest>,
+    ) -> Result<Response<api::SetBufferResponse>, Status> {
+        let client_id = caller::client_id(&request)?;
+        let api::SetBufferRequest { sku, buffer } = request.into_inner();
+        valid_sku(&sku)?;
+        check_range(buffer, 0, MAX_ON_HAND).map_err(|wrong| status::invalid("buffer", wrong))?;
+        let set = own_write::run(&self.pool, move |connection| {
+            Box::pin(async move { states::set_buffer(connection, &sku, buffer, &client_id).await })
+        });
+        Ok(Response::new(api::SetBufferResponse { item: Some(wire::item(set.await?)) }))
+    }
+
+    async fn move_stock(
+        &self,
+        request: Request<api::MoveStockRequest>,
+    ) -> Result<Response<api::MoveStockResponse>, Status> {
+        let client_id = caller::client_id(&request)?;
+        let asked = request.into_inner();
+        valid_sku(&asked.sku)?;
+        limits::check_quantity(asked.quantity).map_err(|wrong| status::invalid("quantity", wrong))?;
+        caller::check_request_id(&asked.request_id)?;
+        let (kind, sign) = wire::way(asked.from(), asked.to())?;
+        let from = wire::state_name(asked.from());
+        let quantity = asked.quantity * sign;
+        let asked = Move { sku: asked.sku, kind, quantity, from, client_id, request_id: asked.request_id };
+        let moved = own_write::run(&self.pool, move |connection| {
+            Box::pin(async move { states::move_units(connection, &asked).await })
+        });
+        Ok(Response::new(api::MoveStockResponse { item: Some(wire::item(moved.await?)) }))
     }
 
     async fn get_stock(
@@ -134,6 +171,19 @@ impl InventoryService for StockService {
             sku_count: i64::try_from(skus.len()).unwrap_or(i64::MAX),
             movement_count: page.movement_count,
             next_page_token,
+        }))
+    }
+
+    async fn get_strategy(
+        &self,
+        _: Request<api::GetStrategyRequest>,
+    ) -> Result<Response<api::GetStrategyResponse>, Status> {
+        let counters = self.strategy.counters();
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        Ok(Response::new(api::GetStrategyResponse {
+            strategy: self.strategy.name().as_str().to_owned(),
+            retry_count: count(counters.retries()),
+            fenced_count: count(counters.fenced()),
         }))
     }
 }

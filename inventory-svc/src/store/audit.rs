@@ -1,40 +1,49 @@
 //! Whether the stock agrees with itself, with its ledger and with the transactions that hold it.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use participant::PreparedBranch;
 use participant::audit::{Check, Violation};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use super::replay;
-use crate::domain::{Difference, Differs, Holds, sums};
+use super::{replay, reservations};
+use crate::domain::{Difference, Holds, sums};
 
-/// Checks no-orphan-holds and no-oversell, both by the stock and by the ledger: what is held must be what movements hold,
-/// and what is on hand what they have left.
+/// Checks no-orphan-holds and no-oversell, by the stock, and stock-conserved: that the stock is what its movements come to.
 pub async fn check(
     connection: &mut PgConnection,
     prepared: &[PreparedBranch<Holds>],
 ) -> Result<Vec<Check>, sqlx::Error> {
     let checked_count: i64 = sqlx::query_scalar("SELECT count(*) FROM stock").fetch_one(&mut *connection).await?;
     // What is neither held nor wrong can't violate anything: it stays in the database.
-    let touched: Vec<(String, i64, i64)> = sqlx::query_as(
-        "SELECT sku, on_hand, held FROM stock WHERE held <> 0 OR held < 0 OR held > on_hand ORDER BY sku",
+    let touched: Vec<(String, i64, i64, i64)> = sqlx::query_as(
+        "SELECT sku, on_hand, held, coalesce(reserved, 0) FROM stock
+         WHERE held <> 0 OR reserved <> 0 OR on_hand < 0 ORDER BY sku",
     )
     .fetch_all(&mut *connection)
     .await?;
     let replayed = replay::all(connection).await?;
-    let (about_holds, others): (Vec<_>, Vec<_>) =
-        replayed.into_iter().partition(|difference| difference.differs == Differs::Held);
-    let oversold = touched.iter().filter(|(_, on_hand, held)| *held < 0 || held > on_hand);
-    let oversold = oversold.map(|(sku, on_hand, held)| Violation {
+    let oversold = touched.iter().filter(|(_, on_hand, held, reserved)| {
+        *held < 0 || *reserved < 0 || i128::from(*held) + i128::from(*reserved) > i128::from(*on_hand)
+    });
+    let oversold = oversold.map(|(sku, on_hand, held, reserved)| Violation {
         subject: sku.clone(),
-        detail: format!("{held} held of {on_hand} on hand"),
+        detail: match reserved {
+            0 => format!("{held} held of {on_hand} on hand"),
+            _ => format!("{held} held and {reserved} reserved of {on_hand} on hand"),
+        },
         ..Violation::default()
     });
-    let orphans = orphans(&touched, prepared).into_iter().chain(about_holds.into_iter().map(violation));
-    let oversold = oversold.chain(others.into_iter().map(violation));
+    let held: Vec<(&str, i64)> = touched.iter().map(|(sku, _, held, _)| (sku.as_str(), *held)).collect();
+    let orphans = orphans(&held, prepared).into_iter().chain(of_reservations(connection, prepared).await?);
     Ok(vec![
         Check { invariant: "no-orphan-holds", checked_count, violations: orphans.collect() },
         Check { invariant: "no-oversell", checked_count, violations: oversold.collect() },
+        Check {
+            invariant: "stock-conserved",
+            checked_count,
+            violations: replayed.into_iter().map(violation).collect(),
+        },
     ])
 }
 
@@ -47,12 +56,33 @@ fn violation(difference: Difference) -> Violation {
     }
 }
 
+/// SKUs of which more or less is reserved than reservations have, and claims of transactions that are in doubt no longer.
+async fn of_reservations(
+    connection: &mut PgConnection,
+    prepared: &[PreparedBranch<Holds>],
+) -> Result<Vec<Violation>, sqlx::Error> {
+    let differing = reservations::differing(&mut *connection).await?;
+    let differing = differing.into_iter().map(|(sku, said, had)| Violation {
+        subject: sku,
+        detail: format!("{said} reserved, but the reservations have {had}"),
+        ..Violation::default()
+    });
+    let prepared: HashSet<Uuid> = prepared.iter().map(|branch| branch.transaction_id).collect();
+    let claimants = reservations::claimants(connection).await?.into_iter();
+    let ended = claimants.filter(|transaction_id| !prepared.contains(transaction_id)).map(|transaction_id| Violation {
+        transaction_id: transaction_id.to_string(),
+        subject: "reservations".to_owned(),
+        detail: "has claimed of a reservation, and is not in doubt any more".to_owned(),
+    });
+    Ok(differing.chain(ended).collect())
+}
+
 /// SKUs of which more or less is held than the prepared transactions hold.
-fn orphans(touched: &[(String, i64, i64)], prepared: &[PreparedBranch<Holds>]) -> Vec<Violation> {
+fn orphans(touched: &[(&str, i64)], prepared: &[PreparedBranch<Holds>]) -> Vec<Violation> {
     let mut expected = sums(prepared.iter().map(|branch| &*branch.branch));
     let mut differing: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-    for (sku, _, held) in touched {
-        let by_transactions = expected.remove(sku.as_str()).unwrap_or_default();
+    for (sku, held) in touched {
+        let by_transactions = expected.remove(*sku).unwrap_or_default();
         if *held != by_transactions {
             differing.insert(sku, (*held, by_transactions));
         }

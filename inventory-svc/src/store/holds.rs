@@ -5,8 +5,19 @@ use std::collections::BTreeMap;
 use participant::{PreparedBranch, Refusal};
 use sqlx::PgConnection;
 
-use super::ledger::{self, Batch};
-use crate::domain::{Holds, Kind, Stock, decide};
+use super::claims;
+use super::ledger::{self, Batch, Line};
+use crate::domain::{Claim, Holds, Kind, Stock, claimed, decide};
+
+macro_rules! see {
+    ($rest:literal) => {
+        concat!(
+            "SELECT sku, on_hand - held - coalesce(reserved, 0) - coalesce(buffer, 0), version, coalesce(fence, 0) FROM stock ",
+            "WHERE sku = ANY($1::text[])",
+            $rest
+        )
+    };
+}
 
 /// Takes the holds of a batch, deciding in its order.
 ///
@@ -16,50 +27,86 @@ pub async fn take(
     connection: &mut PgConnection,
     branches: &[PreparedBranch<Holds>],
 ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
-    let wanted = Batch::new(Kind::Held, branches.iter().map(|branch| (branch, None)));
-    let mut figures = change(connection, &wanted.changes).await?;
+    let reserved = claims::lock(connection, branches).await?;
+    let mut left = reserved.clone();
+    let offer = |branch: &PreparedBranch<Holds>| {
+        let claims = left.offer(&branch.branch);
+        left.take(&claims);
+        claims
+    };
+    let offered: Vec<Vec<Claim>> = branches.iter().map(offer).collect();
+    let wanted = Batch::of_holds(branches.iter().zip(offered.iter().map(Vec::as_slice)));
+    let mut figures = change(connection, &wanted.changes, Guard::Available).await?;
     if figures.len() == wanted.changes.len() {
         ledger::write(connection, &wanted, &figures).await?;
+        claims::write(connection, branches.iter().zip(offered.iter().map(Vec::as_slice))).await?;
         return Ok(branches.iter().map(|_| Ok(())).collect());
     }
     let short: Vec<&str> = wanted.changes.keys().copied().filter(|sku| !figures.contains_key(*sku)).collect();
-    let locked = lock_available(connection, &short).await?;
+    let locked = see(connection, see!(" ORDER BY sku FOR UPDATE"), short).await?;
     let covered = wanted.changes.iter().filter(|(sku, _)| figures.contains_key(**sku));
-    let mut available: BTreeMap<&str, i64> = covered.map(|(sku, change)| (*sku, change.held)).collect();
-    available.extend(locked.iter().map(|(sku, available)| (sku.as_str(), *available)));
+    let mut available: BTreeMap<&str, i64> =
+        covered.map(|(sku, change)| (*sku, change.held + change.reserved)).collect();
+    available.extend(locked.iter().map(|(sku, seen)| (sku.as_str(), seen.available)));
 
-    let votes = decide(&branches.iter().map(|branch| &*branch.branch).collect::<Vec<_>>(), available);
-    let granted = branches.iter().zip(&votes).filter(|(_, vote)| vote.is_ok()).map(|(branch, _)| (branch, None));
-    let granted = Batch::new(Kind::Held, granted);
-    let mut corrections = granted.changes.clone();
+    let decided = decide(&branches.iter().map(|branch| &*branch.branch).collect::<Vec<_>>(), available, reserved);
+    let granted = || branches.iter().zip(&decided).filter_map(|(branch, vote)| Some((branch, vote.as_deref().ok()?)));
+    let batch = Batch::of_holds(granted());
+    let mut corrections = batch.changes.clone();
     for (sku, taken) in wanted.changes.iter().filter(|(sku, _)| figures.contains_key(**sku)) {
         corrections.entry(sku).or_default().take_back(taken);
     }
-    corrections.retain(|_, change| change.movements != 0);
-    let corrected = change(connection, &corrections).await?;
+    corrections.retain(|_, change| *change != Change::default());
+    // Whether there is enough is decided; what was taken back of one branch may be what another one claims.
+    let corrected = change(connection, &corrections, Guard::Locked).await?;
     all_there(corrected.len(), corrections.len())?;
     figures.extend(corrected);
-    ledger::write(connection, &granted, &figures).await?;
-    Ok(votes)
+    ledger::write(connection, &batch, &figures).await?;
+    claims::write(connection, granted()).await?;
+    Ok(decided.into_iter().map(|vote| vote.map(drop)).collect())
 }
 
 /// Holds become sales: they leave what is on hand.
 pub async fn sell(connection: &mut PgConnection, branches: &[PreparedBranch<Holds>]) -> Result<(), sqlx::Error> {
+    claims::forget(connection, branches).await?;
     settle(connection, &Batch::new(Kind::Sold, branches.iter().map(|branch| (branch, None)))).await
 }
 
-/// Holds go back to what is available.
+/// Holds go back to what is available, or to the reservations that they were claimed of, as far as these are still there.
 pub async fn give_back(
     connection: &mut PgConnection,
     branches: &[(PreparedBranch<Holds>, Refusal)],
 ) -> Result<(), sqlx::Error> {
-    let released = branches.iter().map(|(branch, refusal)| (branch, Some(refusal.reason.as_str())));
-    settle(connection, &Batch::new(Kind::Released, released)).await
+    let returned = claims::give_back(connection, branches.iter().map(|(branch, _)| branch)).await?;
+    let mut batch = Batch::default();
+    for (PreparedBranch { transaction_id, branch }, refusal) in branches {
+        let claims = returned.get(transaction_id).map(Vec::as_slice).unwrap_or_default();
+        let of_reservations = claimed(claims);
+        let line = |kind, sku, quantity, reservation_id| Line {
+            kind,
+            sku,
+            quantity,
+            transaction_id: Some(*transaction_id),
+            reservation_id,
+            reason: Some(refusal.reason.as_str()),
+        };
+        for Claim { reservation_id, sku, quantity } in claims {
+            batch.add(line(Kind::Unclaimed, sku, *quantity, Some(*reservation_id)));
+        }
+        for (sku, quantity) in branch.iter() {
+            let quantity = quantity - of_reservations.get(sku).copied().unwrap_or_default();
+            if quantity > 0 {
+                batch.add(line(Kind::Released, sku, quantity, None));
+            }
+        }
+    }
+    settle(connection, &batch).await
 }
 
-/// Ends holds. What is held exists; otherwise someone has tampered with the table, and nothing may be acknowledged.
-async fn settle(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
-    let figures = change(connection, &batch.changes).await?;
+/// Ends holds, or puts back what was sold. The SKUs exist; otherwise someone has tampered with the table, and nothing may
+/// be acknowledged.
+pub async fn settle(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
+    let figures = change(connection, &batch.changes, Guard::Available).await?;
     all_there(figures.len(), batch.changes.len())?;
     ledger::write(connection, batch, &figures).await
 }
@@ -71,6 +118,8 @@ pub struct Change {
     pub on_hand: i64,
     /// What is added to what is held.
     pub held: i64,
+    /// What is added to what is reserved.
+    pub reserved: i64,
     /// In how many movements.
     pub movements: i64,
 }
@@ -79,44 +128,145 @@ impl Change {
     fn take_back(&mut self, other: &Change) {
         self.on_hand -= other.on_hand;
         self.held -= other.held;
+        self.reserved -= other.reserved;
         self.movements -= other.movements;
     }
 }
 
-/// Changes each SKU where as much is available; answers what these are then. A change that leaves what is available, or
-/// adds to it, is always carried out.
-async fn change(
+/// Which rows are changed.
+#[derive(Debug, Clone, Copy)]
+pub enum Guard<'a> {
+    /// Where as much is available. A change that leaves what is available, or adds to it, is always carried out.
+    Available,
+    /// All: they are locked, and as much was available.
+    Locked,
+    /// Those that are still at these versions, in the order of the SKUs.
+    Version(&'a [i64]),
+    /// Those that nobody has held under another fencing token since these were read; they get new ones.
+    Fence {
+        /// The tokens that were read, in the order of the SKUs; 0 for none.
+        read: &'a [i64],
+        /// The new ones.
+        tokens: &'a [i64],
+    },
+}
+
+macro_rules! change {
+    ($($set:literal)*, $($more:literal)*, $($columns:literal)*, $guard:literal) => {
+        concat!(
+            "UPDATE stock SET on_hand = stock.on_hand + c.on_hand, held = stock.held + c.held,
+                    version = stock.version + c.movements, update_time = greatest(now(), stock.update_time)",
+            $($set,)*
+            " FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]",
+            $($more,)*
+            ") AS c (sku, on_hand, held, movements",
+            $($columns,)*
+            ") WHERE stock.sku = c.sku",
+            $guard,
+            " RETURNING stock.sku, stock.on_hand, stock.held, stock.version, stock.update_time, coalesce(stock.reserved, 0),
+                        coalesce(stock.buffer, 0), coalesce(stock.damaged, 0), coalesce(stock.quality_control, 0)"
+        )
+    };
+}
+
+macro_rules! change_reserved {
+    ($set:literal, $more:literal, $columns:literal, $guard:literal) => {
+        change!(
+            ", reserved = nullif(coalesce(stock.reserved, 0) + c.reserved, 0)" $set,
+            ", $5::bigint[]" $more,
+            ", reserved" $columns,
+            $guard
+        )
+    };
+}
+
+/// Changes SKUs; answers what these are then.
+pub async fn change(
     connection: &mut PgConnection,
     changes: &BTreeMap<&str, Change>,
+    guard: Guard<'_>,
 ) -> Result<BTreeMap<String, Stock>, sqlx::Error> {
     if changes.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = sqlx::query_as(
-        "UPDATE stock SET on_hand = stock.on_hand + c.on_hand, held = stock.held + c.held,
-                version = stock.version + c.movements, update_time = greatest(now(), stock.update_time)
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS c (sku, on_hand, held, movements)
-         WHERE stock.sku = c.sku AND stock.on_hand + c.on_hand >= stock.held + c.held
-         RETURNING stock.sku, stock.on_hand, stock.held, stock.version, stock.update_time",
-    )
-    .bind(changes.keys().copied().collect::<Vec<_>>())
-    .bind(changes.values().map(|change| change.on_hand).collect::<Vec<_>>())
-    .bind(changes.values().map(|change| change.held).collect::<Vec<_>>())
-    .bind(changes.values().map(|change| change.movements).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+    // Orders that come with no reservation need not look at them.
+    let is_plain = changes.values().all(|change| change.reserved == 0) && matches!(guard, Guard::Available);
+    let query = sqlx::query_as(match guard {
+        Guard::Available if is_plain => change!(
+            "",
+            "",
+            "",
+            " AND (c.held <= c.on_hand OR stock.on_hand - stock.held - coalesce(stock.reserved, 0) - coalesce(stock.buffer, 0)
+                   >= c.held - c.on_hand)"
+        ),
+        Guard::Available => change_reserved!(
+            "",
+            "",
+            "",
+            " AND (c.held + c.reserved <= c.on_hand
+                   OR stock.on_hand - stock.held - coalesce(stock.reserved, 0) - coalesce(stock.buffer, 0)
+                      >= c.held + c.reserved - c.on_hand)"
+        ),
+        Guard::Locked => change_reserved!("", "", "", ""),
+        Guard::Version(_) => change_reserved!("", ", $6::bigint[]", ", read", " AND stock.version = c.read"),
+        Guard::Fence { .. } => change_reserved!(
+            ", fence = c.token",
+            ", $6::bigint[], $7::bigint[]",
+            ", read, token",
+            " AND coalesce(stock.fence, 0) = c.read"
+        ),
+    });
+    let query = query
+        .bind(changes.keys().copied().collect::<Vec<_>>())
+        .bind(changes.values().map(|change| change.on_hand).collect::<Vec<_>>())
+        .bind(changes.values().map(|change| change.held).collect::<Vec<_>>())
+        .bind(changes.values().map(|change| change.movements).collect::<Vec<_>>());
+    let query = match is_plain {
+        true => query,
+        false => query.bind(changes.values().map(|change| change.reserved).collect::<Vec<_>>()),
+    };
+    let query = match guard {
+        Guard::Available | Guard::Locked => query,
+        Guard::Version(read) => query.bind(read),
+        Guard::Fence { read, tokens } => query.bind(read).bind(tokens),
+    };
+    let rows = query.fetch_all(connection).await?;
     Ok(rows.into_iter().map(super::stock::stock).map(|stock| (stock.sku.clone(), stock)).collect())
 }
 
-/// Locks SKUs and answers what is available of those that exist.
-async fn lock_available(connection: &mut PgConnection, skus: &[&str]) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_as("SELECT sku, on_hand - held FROM stock WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE")
-        .bind(skus)
-        .fetch_all(connection)
-        .await
+/// What is to be known of a SKU before it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// What can be held.
+    pub available: i64,
+    /// Its version.
+    pub version: i64,
+    /// The fencing token of its last holder; 0 for none.
+    pub fence: i64,
 }
 
-fn all_there(found: usize, expected: usize) -> Result<(), sqlx::Error> {
+async fn see(
+    connection: &mut PgConnection,
+    query: &'static str,
+    skus: Vec<&str>,
+) -> Result<BTreeMap<String, Seen>, sqlx::Error> {
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(query).bind(skus).fetch_all(connection).await?;
+    let seen = |(sku, available, version, fence)| (sku, Seen { available, version, fence });
+    Ok(rows.into_iter().map(seen).collect())
+}
+
+/// Looks at what a branch wants.
+pub async fn read(connection: &mut PgConnection, holds: &Holds) -> Result<BTreeMap<String, Seen>, sqlx::Error> {
+    see(connection, see!(""), holds.iter().map(|(sku, _)| sku).collect()).await
+}
+
+/// Locks what a branch wants, in the order of the SKUs, and looks at it.
+pub async fn lock(connection: &mut PgConnection, holds: &Holds) -> Result<BTreeMap<String, Seen>, sqlx::Error> {
+    see(connection, see!(" ORDER BY sku FOR UPDATE"), holds.iter().map(|(sku, _)| sku).collect()).await
+}
+
+/// Whether so many rows were found as must be there.
+pub fn all_there(found: usize, expected: usize) -> Result<(), sqlx::Error> {
     if found == expected {
         return Ok(());
     }

@@ -8,38 +8,81 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::holds::Change;
-use crate::domain::{Balance, Holds, Kind, Movement, Stock};
+use crate::domain::{Balance, Claim, Holds, Kind, Movement, Stock, claimed};
 
-/// What becomes of the holds of a batch: one movement for each branch and SKU, in the order of the branches.
+/// What becomes of stock in a batch: movements, in the order in which they happen.
+#[derive(Default)]
 pub struct Batch<'a> {
-    kind: Kind,
     lines: Vec<Line<'a>>,
     /// The sums, by SKU; sorted, so that rows are always locked in one order.
     pub changes: BTreeMap<&'a str, Change>,
 }
 
-struct Line<'a> {
-    sku: &'a str,
-    quantity: i64,
-    transaction_id: Uuid,
-    reason: Option<&'a str>,
+/// One movement, before it is known what it leaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// What happens.
+    pub kind: Kind,
+    /// To which article.
+    pub sku: &'a str,
+    /// To how many.
+    pub quantity: i64,
+    /// For which transaction.
+    pub transaction_id: Option<Uuid>,
+    /// For which reservation.
+    pub reservation_id: Option<Uuid>,
+    /// Why.
+    pub reason: Option<&'a str>,
 }
 
 impl<'a> Batch<'a> {
-    /// A batch of branches, each with a reason or none.
+    /// One kind of movement for branches, each with a reason or none.
     pub fn new(kind: Kind, branches: impl IntoIterator<Item = (&'a PreparedBranch<Holds>, Option<&'a str>)>) -> Self {
-        let mut batch = Batch { kind, lines: Vec::new(), changes: BTreeMap::new() };
+        let mut batch = Batch::default();
         for (PreparedBranch { transaction_id, branch }, reason) in branches {
+            let transaction_id = Some(*transaction_id);
             for (sku, quantity) in branch.iter() {
-                batch.lines.push(Line { sku, quantity, transaction_id: *transaction_id, reason });
-                let change = batch.changes.entry(sku).or_default();
-                let before = Balance { on_hand: change.on_hand, held: change.held };
-                // 512 branches of at most 2,000 billions each: far from overflowing.
-                let Balance { on_hand, held } = kind.apply(quantity, before).unwrap_or(before);
-                *change = Change { on_hand, held, movements: change.movements + 1 };
+                batch.add(Line { kind, sku, quantity, transaction_id, reservation_id: None, reason });
             }
         }
         batch
+    }
+
+    /// Holds of branches, each with what it claims of reservations.
+    pub fn of_holds(branches: impl IntoIterator<Item = (&'a PreparedBranch<Holds>, &'a [Claim])>) -> Self {
+        let mut batch = Batch::default();
+        for (PreparedBranch { transaction_id, branch }, claims) in branches {
+            let of_reservations = claimed(claims);
+            let line = |kind, sku, quantity, reservation_id| Line {
+                kind,
+                sku,
+                quantity,
+                transaction_id: Some(*transaction_id),
+                reservation_id,
+                reason: None,
+            };
+            for Claim { reservation_id, sku, quantity } in claims {
+                batch.add(line(Kind::Claimed, sku, *quantity, Some(*reservation_id)));
+            }
+            for (sku, quantity) in branch.iter() {
+                let quantity = quantity - of_reservations.get(sku).copied().unwrap_or_default();
+                if quantity > 0 {
+                    batch.add(line(Kind::Held, sku, quantity, None));
+                }
+            }
+        }
+        batch
+    }
+
+    /// Adds a movement.
+    pub fn add(&mut self, line: Line<'a>) {
+        let change = self.changes.entry(line.sku).or_default();
+        let before =
+            Balance { on_hand: change.on_hand, held: change.held, reserved: change.reserved, ..Balance::default() };
+        // 512 branches of at most 2,000 billions each: far from overflowing.
+        let Balance { on_hand, held, reserved, .. } = line.kind.apply(line.quantity, before).unwrap_or(before);
+        *change = Change { on_hand, held, reserved, movements: change.movements + 1 };
+        self.lines.push(line);
     }
 }
 
@@ -52,45 +95,78 @@ pub async fn write(
     batch: &Batch<'_>,
     figures: &BTreeMap<String, Stock>,
 ) -> Result<(), sqlx::Error> {
-    if batch.lines.is_empty() {
-        return Ok(());
-    }
+    let Some(first) = batch.lines.first() else { return Ok(()) };
     let mut running: BTreeMap<&str, (i64, Balance, DateTime<Utc>)> = BTreeMap::new();
     for (sku, change) in &batch.changes {
-        let Stock { on_hand, held, version, update_time, .. } = figures.get(*sku).ok_or(sqlx::Error::RowNotFound)?;
-        let before = Balance { on_hand: on_hand - change.on_hand, held: held - change.held };
+        let Stock { balance, version, update_time, .. } = figures.get(*sku).ok_or(sqlx::Error::RowNotFound)?;
+        let before = Balance {
+            on_hand: balance.on_hand - change.on_hand,
+            held: balance.held - change.held,
+            reserved: balance.reserved - change.reserved,
+            ..*balance
+        };
         running.insert(sku, (version - change.movements, before, *update_time));
     }
     let count = batch.lines.len();
     let (mut sequences, mut times) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let (mut on_hand, mut held) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut after: Vec<Balance> = Vec::with_capacity(count);
     for line in &batch.lines {
         let (sequence, balance, time) = running.get_mut(line.sku).ok_or(sqlx::Error::RowNotFound)?;
         *sequence += 1;
-        *balance = batch.kind.apply(line.quantity, *balance).unwrap_or(*balance);
+        *balance = line.kind.apply(line.quantity, *balance).unwrap_or(*balance);
         sequences.push(*sequence);
-        on_hand.push(balance.on_hand);
-        held.push(balance.held);
+        after.push(*balance);
         times.push(*time);
     }
-    sqlx::query(
-        "INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, transaction_id, reason, kind)
-         SELECT m.*, $9::smallint
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[], $7::uuid[],
-                     $8::text[]) AS m",
-    )
+    let figures = |figure: fn(&Balance) -> i64| after.iter().map(figure).collect::<Vec<_>>();
+    // Most orders are for what is simply on hand, and one kind of movement; they cost no more than that.
+    let plain = |(line, after): (&Line<'_>, &Balance)| {
+        line.kind == first.kind && line.reservation_id.is_none() && !after.is_more_than_held()
+    };
+    let is_plain = batch.lines.iter().zip(&after).all(plain);
+    let query = sqlx::query(match is_plain {
+        true => {
+            "INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, transaction_id, reason, kind)
+             SELECT m.*, $9::smallint
+             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[],
+                         $7::uuid[], $8::text[]) AS m"
+        }
+        false => {
+            "INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, transaction_id, reason, kind,
+                                   reserved, buffer, damaged, quality_control, reservation_id)
+             SELECT m.sku, m.sequence, m.quantity, m.on_hand, m.held, m.create_time, m.transaction_id, m.reason, m.kind,
+                    nullif(m.reserved, 0), nullif(m.buffer, 0), nullif(m.damaged, 0), nullif(m.quality_control, 0),
+                    m.reservation_id
+             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[],
+                         $7::uuid[], $8::text[], $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[],
+                         $13::bigint[], $14::uuid[])
+                  AS m (sku, sequence, quantity, on_hand, held, create_time, transaction_id, reason, kind,
+                        reserved, buffer, damaged, quality_control, reservation_id)"
+        }
+    })
     .bind(batch.lines.iter().map(|line| line.sku).collect::<Vec<_>>())
     .bind(sequences)
     .bind(batch.lines.iter().map(|line| line.quantity).collect::<Vec<_>>())
-    .bind(on_hand)
-    .bind(held)
+    .bind(figures(|after| after.on_hand))
+    .bind(figures(|after| after.held))
     .bind(times)
     .bind(batch.lines.iter().map(|line| line.transaction_id).collect::<Vec<_>>())
-    // What is shorter than the others is filled up with NULL.
-    .bind(batch.lines.iter().map_while(|line| line.reason).collect::<Vec<_>>())
-    .bind(code(batch.kind))
-    .execute(connection)
-    .await?;
+    // What is shorter than the others is filled up with NULL; plain lines have reasons all or none.
+    .bind(match is_plain && first.reason.is_none() {
+        true => Vec::new(),
+        false => batch.lines.iter().map(|line| line.reason).collect::<Vec<_>>(),
+    });
+    let query = match is_plain {
+        true => query.bind(code(first.kind)),
+        false => query
+            .bind(batch.lines.iter().map(|line| code(line.kind)).collect::<Vec<_>>())
+            .bind(figures(|after| after.reserved))
+            .bind(figures(|after| after.buffer))
+            .bind(figures(|after| after.damaged))
+            .bind(figures(|after| after.quality_control))
+            .bind(batch.lines.iter().map(|line| line.reservation_id).collect::<Vec<_>>()),
+    };
+    query.execute(connection).await?;
     Ok(())
 }
 
@@ -108,20 +184,26 @@ pub struct Asked<'a> {
 
 /// Writes a client's movement; `after` is what the SKU is since then.
 pub async fn write_one(connection: &mut PgConnection, asked: &Asked<'_>, after: &Stock) -> Result<(), sqlx::Error> {
-    let Stock { sku, on_hand, held, version, update_time } = after;
+    let Stock { sku, balance, version, update_time } = after;
     sqlx::query(
-        "INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, request_id, actor, kind)
-         VALUES ($1, $2, $3, $4, $5, $6, nullif($7, ''), $8, $9)",
+        "INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, request_id, actor, kind,
+                               reserved, buffer, damaged, quality_control)
+         VALUES ($1, $2, $3, $4, $5, $6, nullif($7, ''), $8, $9,
+                 nullif($10, 0), nullif($11, 0), nullif($12, 0), nullif($13, 0))",
     )
     .bind(sku)
     .bind(version)
     .bind(asked.quantity)
-    .bind(on_hand)
-    .bind(held)
+    .bind(balance.on_hand)
+    .bind(balance.held)
     .bind(update_time)
     .bind(asked.request_id)
     .bind(asked.client_id)
     .bind(code(asked.kind))
+    .bind(balance.reserved)
+    .bind(balance.buffer)
+    .bind(balance.damaged)
+    .bind(balance.quality_control)
     .execute(connection)
     .await?;
     Ok(())
@@ -131,8 +213,9 @@ pub async fn write_one(connection: &mut PgConnection, asked: &Asked<'_>, after: 
 macro_rules! select_movement {
     ($rest:literal) => {
         concat!(
-            "SELECT sku, sequence, kind, quantity, on_hand, held, create_time, transaction_id, reason, request_id, actor ",
-            "FROM movement ",
+            "SELECT sku, sequence, kind, quantity, on_hand, held, create_time, transaction_id, reason, request_id, actor, ",
+            "coalesce(reserved, 0) AS reserved, coalesce(buffer, 0) AS buffer, coalesce(damaged, 0) AS damaged, ",
+            "coalesce(quality_control, 0) AS quality_control, reservation_id FROM movement ",
             $rest
         )
     };
@@ -145,9 +228,17 @@ impl FromRow<'_, PgRow> for Movement {
             sequence: row.try_get("sequence")?,
             kind: kind(row.try_get("kind")?)?,
             quantity: row.try_get("quantity")?,
-            after: Balance { on_hand: row.try_get("on_hand")?, held: row.try_get("held")? },
+            after: Balance {
+                on_hand: row.try_get("on_hand")?,
+                held: row.try_get("held")?,
+                reserved: row.try_get("reserved")?,
+                buffer: row.try_get("buffer")?,
+                damaged: row.try_get("damaged")?,
+                quality_control: row.try_get("quality_control")?,
+            },
             create_time: row.try_get("create_time")?,
             transaction_id: row.try_get("transaction_id")?,
+            reservation_id: row.try_get("reservation_id")?,
             reason: row.try_get("reason")?,
             request_id: row.try_get("request_id")?,
             actor: row.try_get("actor")?,
@@ -178,10 +269,9 @@ pub async fn at(executor: impl PgExecutor<'_>, sku: &str, time: DateTime<Utc>) -
             .bind(time)
             .fetch_optional(executor)
             .await?;
-    Ok(last.map(|Movement { sku, sequence, after: Balance { on_hand, held }, create_time, .. }| Stock {
+    Ok(last.map(|Movement { sku, sequence, after, create_time, .. }| Stock {
         sku,
-        on_hand,
-        held,
+        balance: after,
         version: sequence,
         update_time: create_time,
     }))
@@ -214,6 +304,15 @@ fn code(kind: Kind) -> i16 {
         Kind::Counted => 6,
         Kind::Opened => 7,
         Kind::Returned => 8,
+        Kind::Damaged => 9,
+        Kind::Inspected => 10,
+        Kind::Failed => 11,
+        Kind::WrittenOff => 12,
+        Kind::Buffered => 13,
+        Kind::Reserved => 14,
+        Kind::Unreserved => 15,
+        Kind::Claimed => 16,
+        Kind::Unclaimed => 17,
     }
 }
 
@@ -227,6 +326,15 @@ fn kind(code: i16) -> Result<Kind, sqlx::Error> {
         6 => Kind::Counted,
         7 => Kind::Opened,
         8 => Kind::Returned,
+        9 => Kind::Damaged,
+        10 => Kind::Inspected,
+        11 => Kind::Failed,
+        12 => Kind::WrittenOff,
+        13 => Kind::Buffered,
+        14 => Kind::Reserved,
+        15 => Kind::Unreserved,
+        16 => Kind::Claimed,
+        17 => Kind::Unclaimed,
         _ => return Err(sqlx::Error::Decode(format!("{code} is no kind of movement").into())),
     })
 }

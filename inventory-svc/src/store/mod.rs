@@ -4,13 +4,19 @@
 //! So nobody waits in a circle. Either writes its movements into the ledger while it has locked what they are about, so
 //! that their order is that of the changes.
 pub mod audit;
+pub mod claims;
 pub mod holds;
 pub mod ledger;
 pub mod replay;
+pub mod reservations;
 pub mod returns;
+pub mod states;
 pub mod stock;
+pub mod strategy;
 
 use sqlx::migrate::Migrator;
+
+use crate::domain::MAX_ON_HAND;
 
 /// The schema's steps.
 pub fn migrator() -> Migrator {

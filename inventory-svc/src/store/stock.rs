@@ -4,7 +4,7 @@ use participant::own_request;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::ledger::{self, Asked};
-use crate::domain::{Denied, Kind, MAX_ON_HAND, Stock};
+use crate::domain::{Balance, Denied, Kind, MAX_ON_HAND, Stock};
 
 /// A change by so many, under the client's name for it.
 #[derive(Debug, Clone)]
@@ -19,31 +19,40 @@ pub struct Adjustment {
     pub request_id: String,
 }
 
-type Row = (String, i64, i64, i64, DateTime<Utc>);
+type Row = (String, i64, i64, i64, DateTime<Utc>, i64, i64, i64, i64);
 
 /// A row as it is read.
-pub fn stock((sku, on_hand, held, version, update_time): Row) -> Stock {
-    Stock { sku, on_hand, held, version, update_time }
+pub fn stock(row: Row) -> Stock {
+    let (sku, on_hand, held, version, update_time, reserved, buffer, damaged, quality_control) = row;
+    Stock { sku, balance: Balance { on_hand, held, reserved, buffer, damaged, quality_control }, version, update_time }
+}
+
+/// The columns of a row, in its order.
+macro_rules! with_columns {
+    ($before:literal, $after:literal) => {
+        concat!(
+            $before,
+            " sku, on_hand, held, version, update_time, coalesce(reserved, 0), coalesce(buffer, 0), coalesce(damaged, 0), ",
+            "coalesce(quality_control, 0) ",
+            $after
+        )
+    };
 }
 
 /// Reads one SKU.
 pub async fn get(executor: impl PgExecutor<'_>, sku: &str) -> Result<Option<Stock>, sqlx::Error> {
-    let row = sqlx::query_as("SELECT sku, on_hand, held, version, update_time FROM stock WHERE sku = $1")
-        .bind(sku)
-        .fetch_optional(executor)
-        .await?;
+    let row =
+        sqlx::query_as(with_columns!("SELECT", "FROM stock WHERE sku = $1")).bind(sku).fetch_optional(executor).await?;
     Ok(row.map(stock))
 }
 
 /// Lists SKUs after `after`, at most `limit`.
 pub async fn list(executor: impl PgExecutor<'_>, after: &str, limit: usize) -> Result<Vec<Stock>, sqlx::Error> {
-    let rows = sqlx::query_as(
-        "SELECT sku, on_hand, held, version, update_time FROM stock WHERE sku > $1 ORDER BY sku LIMIT $2",
-    )
-    .bind(after)
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-    .fetch_all(executor)
-    .await?;
+    let rows = sqlx::query_as(with_columns!("SELECT", "FROM stock WHERE sku > $1 ORDER BY sku LIMIT $2"))
+        .bind(after)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(executor)
+        .await?;
     Ok(rows.into_iter().map(stock).collect())
 }
 
@@ -54,13 +63,14 @@ pub async fn set(
     on_hand: i64,
     client_id: &str,
 ) -> Result<Result<Stock, Denied>, sqlx::Error> {
-    let row = sqlx::query_as(
+    let row = sqlx::query_as(with_columns!(
         "INSERT INTO stock (sku, on_hand) VALUES ($1, $2)
          ON CONFLICT (sku) DO UPDATE
             SET on_hand = EXCLUDED.on_hand, version = stock.version + 1, update_time = greatest(now(), stock.update_time)
-            WHERE stock.held <= EXCLUDED.on_hand
-         RETURNING sku, on_hand, held, version, update_time",
-    )
+            WHERE stock.held + coalesce(stock.reserved, 0) <= EXCLUDED.on_hand
+         RETURNING",
+        ""
+    ))
     .bind(sku)
     .bind(on_hand)
     .fetch_optional(&mut *connection)
@@ -73,7 +83,8 @@ pub async fn set(
             Ok(Ok(stock))
         }
         None => {
-            let held = get(connection, sku).await?.map(|stock| stock.held).unwrap_or_default();
+            let held = get(connection, sku).await?.map(|stock| stock.balance.held + stock.balance.reserved);
+            let held = held.unwrap_or_default();
             Ok(Err(Denied::BelowHeld { sku: sku.to_owned(), held, on_hand }))
         }
     }
@@ -108,10 +119,10 @@ async fn change(connection: &mut PgConnection, sku: &str, delta: i64) -> Result<
         return Ok(Ok(stock));
     }
     match get(&mut *connection, sku).await? {
-        Some(Stock { on_hand, held, .. }) => {
+        Some(Stock { balance: Balance { on_hand, held, reserved, .. }, .. }) => {
             let (sku, on_hand) = (sku.to_owned(), on_hand + delta);
             Ok(Err(match delta < 0 {
-                true => Denied::BelowHeld { sku, held, on_hand },
+                true => Denied::BelowHeld { sku, held: held + reserved, on_hand },
                 false => Denied::TooMany { sku, on_hand },
             }))
         }
@@ -122,11 +133,12 @@ async fn change(connection: &mut PgConnection, sku: &str, delta: i64) -> Result<
 
 /// Changes a SKU that exists, if the result is one that may be.
 async fn add(connection: &mut PgConnection, sku: &str, delta: i64) -> Result<Option<Stock>, sqlx::Error> {
-    let row = sqlx::query_as(
+    let row = sqlx::query_as(with_columns!(
         "UPDATE stock SET on_hand = on_hand + $2, version = version + 1, update_time = greatest(now(), stock.update_time)
-         WHERE sku = $1 AND on_hand + $2 BETWEEN held AND $3
-         RETURNING sku, on_hand, held, version, update_time",
-    )
+         WHERE sku = $1 AND on_hand + $2 BETWEEN held + coalesce(reserved, 0) AND $3
+         RETURNING",
+        ""
+    ))
     .bind(sku)
     .bind(delta)
     .bind(MAX_ON_HAND)
@@ -141,13 +153,14 @@ async fn insert_or_add(
     sku: &str,
     delta: i64,
 ) -> Result<Result<Stock, Denied>, sqlx::Error> {
-    let row = sqlx::query_as(
+    let row = sqlx::query_as(with_columns!(
         "INSERT INTO stock (sku, on_hand) VALUES ($1, $2)
          ON CONFLICT (sku) DO UPDATE
             SET on_hand = stock.on_hand + EXCLUDED.on_hand, version = stock.version + 1, update_time = greatest(now(), stock.update_time)
             WHERE stock.on_hand + EXCLUDED.on_hand <= $3
-         RETURNING sku, on_hand, held, version, update_time",
-    )
+         RETURNING",
+        ""
+    ))
     .bind(sku)
     .bind(delta)
     .bind(MAX_ON_HAND)

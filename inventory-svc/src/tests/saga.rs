@@ -16,18 +16,18 @@ async fn a_step_sells_at_once_and_its_compensation_puts_back() {
         step("stock", &branch(&[("mug", 3), ("pot", 2)])),
         step("stock", &branch(&[("mug", 2), ("pot", 1)])),
     ];
-    let results = execute(&Inventory, &pool, &steps).await;
+    let results = execute(&Inventory::default(), &pool, &steps).await;
     let refused = |at: usize| results.get(at).unwrap().as_ref().err().map(|refusal| refusal.reason.as_str());
     assert_eq!([refused(0), refused(1), refused(2)], [None, Some("OUT_OF_STOCK"), None]);
     assert_eq!((figures(&pool, "mug").await, figures(&pool, "pot").await), ((4, 0), (0, 0)));
 
     let [first, _, third] = steps;
-    compensate(&Inventory, &pool, &[first, third]).await;
+    compensate(&Inventory::default(), &pool, &[first, third]).await;
     assert_eq!((figures(&pool, "mug").await, figures(&pool, "pot").await), ((10, 0), (1, 0)));
     let movements = store::ledger::list(&pool, "mug", i64::MAX, 10).await.unwrap();
     let kinds: Vec<&str> = movements.iter().rev().map(|movement| movement.kind.name()).collect();
     assert_eq!(kinds, ["counted", "held", "held", "sold", "sold", "returned", "returned"]);
     assert_eq!(movements.first().unwrap().reason.as_deref(), Some("DECLINED"));
     assert_eq!(api::MovementKind::Returned.as_str_name(), "MOVEMENT_KIND_RETURNED");
-    assert_eq!(audit(&Inventory, &pool, &[]).await, Vec::<String>::new());
+    assert_eq!(audit(&Inventory::default(), &pool, &[]).await, Vec::<String>::new());
 }

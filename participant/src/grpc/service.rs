@@ -7,9 +7,9 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{steps, wire};
-use crate::group_commit::GroupCommit;
-use crate::log::{Entry, Log, LogWork, Origin, Reply};
+use crate::log::{Entry, Log, Origin, Reply};
 use crate::transaction::{TransactionRef, read_id};
+use crate::writers::Writers;
 use crate::{Resource, crash_point, names, paging, status};
 
 const DEFAULT_PAGE: i32 = 100;
@@ -18,18 +18,18 @@ const LARGEST_PAGE: i32 = 5_000;
 /// ParticipantService of a service.
 pub struct Participant<R: Resource> {
     resource: Arc<R>,
-    writer: GroupCommit<LogWork<R>>,
+    writers: Writers<R>,
     log: Log,
 }
 
 impl<R: Resource> Participant<R> {
     /// The service on its log.
-    pub fn new(resource: Arc<R>, writer: GroupCommit<LogWork<R>>, log: Log) -> Self {
-        Participant { resource, writer, log }
+    pub fn new(resource: Arc<R>, writers: Writers<R>, log: Log) -> Self {
+        Participant { resource, writers, log }
     }
 
     async fn write(&self, entries: Vec<Entry<R::Branch>>) -> Result<Vec<Reply>, Status> {
-        self.writer.submit_all(entries).await.map_err(wire::stopped)
+        self.writers.submit_all(entries).await.map_err(wire::stopped)
     }
 
     /// Reads the branches of a PREPARE. Neighbours mostly come from one coordinator and have the same participants.

@@ -119,12 +119,19 @@ pub struct LogWork<R: Resource> {
     resource: Arc<R>,
     duplicates: Duplicates,
     waiting: Waiting<R::Branch>,
+    /// Whether it is told the decisions about what it prepares.
+    decides: bool,
 }
 
 impl<R: Resource> LogWork<R> {
     /// The work for this service.
     pub fn new(resource: Arc<R>) -> Self {
-        LogWork { resource, duplicates: Duplicates::default(), waiting: Waiting::default() }
+        LogWork { resource, duplicates: Duplicates::default(), waiting: Waiting::default(), decides: true }
+    }
+
+    /// The work of a writer that only prepares: another one is told the decisions.
+    pub fn preparing(resource: Arc<R>) -> Self {
+        LogWork { decides: false, ..LogWork::new(resource) }
     }
 }
 
@@ -164,7 +171,11 @@ impl<R: Resource> Work for LogWork<R> {
     }
 
     fn committed(&self) {
-        self.waiting.committed();
+        if self.decides {
+            self.waiting.committed();
+        } else {
+            self.waiting.begin();
+        }
     }
 
     fn doubt(&self, _: &Self::Entry, cause: &str) -> Reply {

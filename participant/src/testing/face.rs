@@ -1,4 +1,4 @@
-//! ParticipantService as a service serves it, but cut off: its writer has stopped and its database is closed. What is
+//! ParticipantService as a service serves it, but cut off: its writers have stopped and its database is closed. What is
 //! valid is answered with UNAVAILABLE, and what is not with what is wrong about it, so fuzzers can call it as fast as
 //! they like.
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::runtime::Runtime;
 use tonic::service::Routes;
 
-use crate::group_commit::{GroupCommit, Options};
-use crate::log::{Log, LogWork};
+use crate::log::Log;
 use crate::run::{Context, participant_service};
+use crate::writers::Writers;
 use crate::{Pool, Resource};
 
 /// A pool that answers every use at once with an error.
@@ -26,12 +26,10 @@ pub fn closed_pool() -> Pool {
 /// The routes of a participant that is cut off.
 pub fn face<R: Resource>(resource: R, own_services: impl FnOnce(&Context<R>, Routes) -> Routes) -> Routes {
     let (resource, pool) = (Arc::new(resource), closed_pool());
-    // Its task ends with this runtime, and then it takes nothing any more.
+    // Their tasks end with this runtime, and then they take nothing any more.
     let runtime = Runtime::new().unwrap();
-    let writer = runtime.block_on(async {
-        GroupCommit::start(Arc::new(LogWork::new(resource.clone())), PgConnectOptions::new(), Options::default())
-    });
+    let writers = runtime.block_on(async { Writers::start(&resource, &PgConnectOptions::new()) });
     drop(runtime);
-    let participant = participant_service(resource.clone(), writer, Log::new(pool.clone()));
+    let participant = participant_service(resource.clone(), writers, Log::new(pool.clone()));
     own_services(&Context { resource, pool }, Routes::new(participant))
 }

@@ -7,7 +7,9 @@ mod port;
 mod postgres;
 mod process;
 mod proxy;
+mod redis;
 mod template;
+mod zookeeper;
 
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
@@ -21,6 +23,8 @@ pub use port::Port;
 pub use postgres::Postgres;
 pub use process::Process;
 pub use proxy::{Proxy, Way};
+pub use redis::Redis;
+pub use zookeeper::ZooKeeper;
 
 /// A branch of a new transaction.
 pub fn branch<B>(branch: B) -> PreparedBranch<B> {

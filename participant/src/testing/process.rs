@@ -93,6 +93,24 @@ pub(super) fn stat(folder: &Path) -> Option<(String, i32)> {
     Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
+/// Whether a program is installed; if not, that is said loudly.
+pub(super) fn installed(program: &str) -> Option<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).exists());
+    if !found {
+        println!("SKIPPED: no {program} is installed here; scripts/setup.sh does it");
+    }
+    found.then_some(())
+}
+
+/// Waits until a server that was started listens on its port.
+pub(super) fn wait_for_port(process: &Process, port: u16, deadline: Instant) {
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(process.ended().is_none() && Instant::now() < deadline, "nothing listens on port {port}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Whom to run Postgres as, which refuses root: ourselves (none), unless we are root.
 pub fn postgres_user() -> Option<User> {
     if !geteuid().is_root() {
