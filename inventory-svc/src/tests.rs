@@ -2,6 +2,7 @@
 mod ledger;
 mod reservations;
 mod states;
+mod watch;
 
 use std::time::Duration;
 
