@@ -3,6 +3,7 @@ mod history;
 mod point;
 mod state;
 mod verify;
+mod watch;
 
 use std::time::SystemTime;
 
@@ -79,6 +80,15 @@ pub enum Stock {
         /// At most this many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+    },
+    /// Follow SKUs: what they are, then each movement, one a line; Ctrl-C ends it
+    Watch {
+        /// The articles
+        #[arg(required = true)]
+        skus: Vec<String>,
+        /// Go on after this movement, instead of beginning with what the SKU is; for one article
+        #[arg(long, value_name = "SEQ")]
+        after: Option<i64>,
     },
     /// Show one SKU as it was
     At {
@@ -177,6 +187,7 @@ impl Stock {
                 return output.print(&view, stock_at_table);
             }
             Stock::History { sku, limit } => return history::run(services, sku, limit, output).await,
+            Stock::Watch { skus, after } => return watch::run(services, skus, after, output).await,
             Stock::Rebuild { .. } => return verify::run(services, output).await,
             Stock::Ls { limit } => return list(services, limit, output).await,
         };

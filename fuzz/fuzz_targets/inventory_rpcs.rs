@@ -5,16 +5,23 @@ use std::cell::RefCell;
 use fuzz::rpc::{Face, PARTICIPANT, Rpc};
 use participant::testing::face;
 
-const OWN: [Rpc; 6] = fuzz::rpcs!(
+const OWN: [Rpc; 8] = fuzz::rpcs!(
     "assent.inventory.v1.InventoryService", proto::assent::inventory::v1,
     "SetStock" => SetStockRequest, "AdjustStock" => AdjustStockRequest, "GetStock" => GetStockRequest,
     "ListStock" => ListStockRequest, "ListMovements" => ListMovementsRequest, "VerifyStock" => VerifyStockRequest,
+    "SetBuffer" => SetBufferRequest, "MoveStock" => MoveStockRequest,
+);
+const RESERVATIONS: [Rpc; 5] = fuzz::rpcs!(
+    "assent.inventory.v1.ReservationService", proto::assent::inventory::v1,
+    "CreateReservation" => CreateReservationRequest, "ExtendReservation" => ExtendReservationRequest,
+    "ReleaseReservation" => ReleaseReservationRequest, "GetReservation" => GetReservationRequest,
+    "SetReservationPolicy" => SetReservationPolicyRequest,
 );
 
 thread_local! {
     static FACE: RefCell<Face> = RefCell::new(Face::new(
         face(inventory_svc::Inventory::default(), inventory_svc::add_services),
-        OWN.into_iter().chain(PARTICIPANT),
+        OWN.into_iter().chain(RESERVATIONS).chain(PARTICIPANT),
     ));
 }
 

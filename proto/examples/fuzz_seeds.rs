@@ -83,7 +83,7 @@ fn order_lines() -> Vec<OrderLine> {
 }
 
 fn stock_branch() -> Vec<u8> {
-    InventoryBranch { lines: vec![StockLine { sku: "A".to_owned(), quantity: 2 }; 2], reservation_ids: Vec::new() }
+    InventoryBranch { lines: vec![StockLine { sku: "A".to_owned(), quantity: 2 }; 2], reservation_ids: vec![ID.to_owned()] }
         .encode_to_vec()
 }
 
@@ -118,6 +118,19 @@ fn inventory() -> Vec<Vec<u8>> {
         ListStockRequest { page_size: 3, page_token: TOKEN.to_owned() }.encode_to_vec(),
         ListMovementsRequest { sku: sku(), page_size: 3, page_token: String::new() }.encode_to_vec(),
         VerifyStockRequest { page_size: 3, page_token: String::new() }.encode_to_vec(),
+        SetBufferRequest { sku: sku(), buffer: 4 }.encode_to_vec(),
+        MoveStockRequest { sku: sku(), from: 1, to: 3, quantity: 2, request_id: "r".to_owned() }.encode_to_vec(),
+        CreateReservationRequest {
+            customer: "alice".to_owned(),
+            lines: vec![ReservationLine { sku: sku(), quantity: 2 }; 2],
+            ttl_ms: 60_000,
+            request_id: "r".to_owned(),
+        }
+        .encode_to_vec(),
+        ExtendReservationRequest { reservation_id: ID.to_owned(), ttl_ms: 60_000 }.encode_to_vec(),
+        ReleaseReservationRequest { reservation_id: ID.to_owned() }.encode_to_vec(),
+        GetReservationRequest { reservation_id: ID.to_owned() }.encode_to_vec(),
+        SetReservationPolicyRequest { sku: sku(), ttl_ms: 60_000, max_per_customer: 9 }.encode_to_vec(),
     ]
 }
 

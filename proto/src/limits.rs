@@ -7,6 +7,8 @@
 pub const MAX_LINES: usize = 2_000;
 /// Reservations that one order names, at most.
 pub const MAX_RESERVATIONS: usize = 100;
+/// SKUs that one call follows, at most.
+pub const MAX_WATCHED: usize = 100;
 /// Of one line, at most.
 pub const MAX_QUANTITY: i64 = 1_000_000_000;
 

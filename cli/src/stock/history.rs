@@ -6,8 +6,9 @@ use crate::client::Services;
 use crate::failure::{Call, Failure};
 use crate::output::{Output, table, time};
 
-#[derive(Debug, Serialize)]
-struct MovementView {
+/// A movement as it is printed.
+#[derive(Debug, Clone, Serialize)]
+pub struct MovementView {
     sku: String,
     sequence: i64,
     /// "received", "held", "sold" and so on, as MovementKind names them.
@@ -45,6 +46,17 @@ impl From<wire::Movement> for MovementView {
             reference: movement.reference,
             actor: movement.actor,
         }
+    }
+}
+
+impl MovementView {
+    /// In one line.
+    pub fn line(&self) -> String {
+        let MovementView { sku, sequence, kind, quantity, on_hand, held, reference, .. } = self;
+        let time = self.create_time.as_deref().unwrap_or_default();
+        format!("{sku} {sequence} {time} {kind} {quantity}: {on_hand} on hand, {held} held  {reference}")
+            .trim_end()
+            .to_owned()
     }
 }
 

@@ -2,6 +2,7 @@
 mod branch;
 mod reservations;
 mod service;
+mod watch;
 mod wire;
 
 use participant::Context;
@@ -14,6 +15,8 @@ use crate::resource::Inventory;
 pub use branch::decode as decode_branch;
 pub use reservations::Reservations;
 pub use service::StockService;
+#[cfg(test)]
+pub use watch::Events;
 
 /// Full names of the services, for health.
 pub const SERVICES: &[&str] = &["assent.inventory.v1.InventoryService", "assent.inventory.v1.ReservationService"];

@@ -6,9 +6,10 @@ use participant::{Pool, caller, own_write, paging, status};
 use proto::assent::inventory::v1 as api;
 use proto::assent::inventory::v1::inventory_service_server::InventoryService;
 use proto::limits;
+use tokio::sync::Semaphore;
 use tonic::{Code, Request, Response, Status};
 
-use super::wire;
+use super::{watch, wire};
 use crate::domain::{Denied, MAX_ON_HAND, check_range};
 use crate::store::states::{self, Move};
 use crate::store::stock::{self, Adjustment};
@@ -19,12 +20,17 @@ use crate::store::{ledger, replay};
 pub struct StockService {
     pool: Pool,
     strategy: Arc<dyn Strategy>,
+    /// Those who may watch stock at one time.
+    watchers: Arc<Semaphore>,
 }
+
+/// Who watches stock at one time, at most: each looks into the ledger now and then.
+const WATCHERS: usize = 200;
 
 impl StockService {
     /// The service on a database, where stock is held in this way.
     pub fn new(pool: Pool, strategy: Arc<dyn Strategy>) -> Self {
-        StockService { pool, strategy }
+        StockService { pool, strategy, watchers: Arc::new(Semaphore::new(WATCHERS)) }
     }
 }
 
@@ -172,6 +178,20 @@ impl InventoryService for StockService {
             movement_count: page.movement_count,
             next_page_token,
         }))
+    }
+
+    type WatchStockStream = watch::Events;
+
+    async fn watch_stock(
+        &self,
+        request: Request<api::WatchStockRequest>,
+    ) -> Result<Response<Self::WatchStockStream>, Status> {
+        let watched = watch::read(request.into_inner())?;
+        let permit = self.watchers.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("{WATCHERS} watch already");
+            status::error(Code::ResourceExhausted, "TOO_MANY_WATCHERS", message, &BTreeMap::new())
+        })?;
+        Ok(Response::new(watch::follow(self.pool.clone(), watched, permit)))
     }
 
     async fn get_strategy(

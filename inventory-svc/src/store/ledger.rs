@@ -293,6 +293,29 @@ pub async fn after(
         .await
 }
 
+/// Movements after the places given, at most `limit` of each SKU, in the order of each SKU.
+///
+/// A movement is written while the SKU's row is locked, so one is never seen before the one before it: what comes after the
+/// last that was seen is all that was missed.
+pub async fn news(
+    executor: impl PgExecutor<'_>,
+    seen: &BTreeMap<String, i64>,
+    limit: i64,
+) -> Result<Vec<Movement>, sqlx::Error> {
+    sqlx::query_as(concat!(
+        "SELECT m.* FROM unnest($1::text[], $2::bigint[]) AS seen (sku, sequence), LATERAL (",
+        select_movement!(
+            "WHERE movement.sku = seen.sku AND movement.sequence > seen.sequence ORDER BY sequence LIMIT $3"
+        ),
+        ") m"
+    ))
+    .bind(seen.keys().map(String::as_str).collect::<Vec<_>>())
+    .bind(seen.values().copied().collect::<Vec<_>>())
+    .bind(limit)
+    .fetch_all(executor)
+    .await
+}
+
 /// A kind as it is stored.
 fn code(kind: Kind) -> i16 {
     match kind {
