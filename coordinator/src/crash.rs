@@ -32,8 +32,6 @@ pub const COORDINATOR: &[&str] = &[
     "saga.after_turn",
     "saga.before_compensated",
     "saga.after_compensated",
-    "saga.before_renew",
-    "saga.after_renew",
     "saga.before_answer",
     "saga.after_answer",
     "execute.before_send",

@@ -153,7 +153,8 @@ impl Books {
         wrong
     }
 
-    /// The ledger sold what was confirmed, each order's lines once and under its id, and nothing else.
+    /// The ledger sold what was confirmed, each order's lines once and under its id, and nothing else that did not come
+    /// back.
     async fn check_ledger(&self, system: &System) -> Vec<String> {
         let mut confirmed: BTreeMap<(&str, &str), i64> = BTreeMap::new();
         for request in &self.requests {
@@ -162,11 +163,15 @@ impl Books {
                 *confirmed.entry((order_id, sku)).or_default() += quantity;
             }
         }
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT coalesce(transaction_id::text, ''), sku, quantity FROM movement WHERE kind = 3")
-                .fetch_all(&system.pool(Service::Inventory))
-                .await
-                .unwrap();
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT coalesce(transaction_id::text, ''), sku,
+                        sum(CASE kind WHEN 3 THEN quantity ELSE -quantity END)::bigint
+                 FROM movement WHERE kind IN (3, 8) GROUP BY 1, 2
+                 HAVING sum(CASE kind WHEN 3 THEN quantity ELSE -quantity END) <> 0",
+        )
+        .fetch_all(&system.pool(Service::Inventory))
+        .await
+        .unwrap();
         let mut wrong = Vec::new();
         for (order_id, sku, quantity) in &rows {
             // What is found is taken out, so that a second sale for the same order meets nothing.

@@ -4,7 +4,9 @@ use std::time::Duration;
 use proto::assent::inventory::v1::inventory_service_client::InventoryServiceClient;
 use proto::assent::inventory::v1::{AdjustStockRequest, GetStockRequest, SetStockRequest};
 use proto::assent::order::v1::order_service_client::OrderServiceClient;
-use proto::assent::order::v1::{GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest};
+use proto::assent::order::v1::{
+    GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, OrderMode, PlaceOrderRequest,
+};
 use proto::assent::payment::v1::payment_service_client::PaymentServiceClient;
 use proto::assent::payment::v1::{GetAccountRequest, OpenAccountRequest};
 use proto::assent::transaction::v1::coordinator_service_client::CoordinatorServiceClient;
@@ -37,6 +39,7 @@ pub struct Client {
     /// Accounts.
     pub accounts: PaymentServiceClient<Channel>,
     participants: [(Service, Channel); 3],
+    mode: OrderMode,
 }
 
 impl Client {
@@ -55,7 +58,18 @@ impl Client {
             stock: InventoryServiceClient::new(inventory),
             accounts: PaymentServiceClient::new(payment),
             participants,
+            mode: OrderMode::Atomic,
         }
+    }
+
+    /// The same client, which places its orders as sagas.
+    pub fn in_saga_mode(&self) -> Self {
+        Client { mode: OrderMode::Saga, ..self.clone() }
+    }
+
+    /// Whether it places its orders as sagas.
+    pub fn places_sagas(&self) -> bool {
+        self.mode == OrderMode::Saga
     }
 
     /// The protocol's face of a participant.
@@ -66,7 +80,7 @@ impl Client {
 
     /// Places an order.
     pub async fn place(&self, request_id: &str, basket: &Basket) -> Answer {
-        self.place_request(basket.request(request_id)).await
+        self.place_request(PlaceOrderRequest { mode: self.mode.into(), ..basket.request(request_id) }).await
     }
 
     /// Places an order, given as a request.

@@ -36,6 +36,9 @@ impl Client {
                 format!("record {} {:?}: {}", transaction.transaction_id, transaction.state(), summary.stuck_reason)
             }));
         }
+        if self.places_sagas() {
+            left.extend(self.open_sagas().await?);
+        }
         for service in Service::PARTICIPANTS {
             let prepared = ListBranchesRequest { state: BranchState::Prepared.into(), ..Default::default() };
             let listed = self.participant(service).list_branches(timed(prepared)).await?.into_inner().branches;
@@ -46,5 +49,18 @@ impl Client {
             );
         }
         Ok(left)
+    }
+
+    /// Those of the newest sagas that have not ended.
+    async fn open_sagas(&self) -> Result<Vec<String>, Status> {
+        let newest = ListTransactionsRequest { page_size: 500, ..Default::default() };
+        let listed = self.transactions.clone().list_transactions(timed(newest)).await?.into_inner().transactions;
+        let open = listed.into_iter().filter_map(|summary| {
+            let saga = summary.saga.filter(|saga| saga.end_time.is_none())?;
+            let transaction_id = summary.transaction.unwrap_or_default().transaction_id;
+            let steps = saga.steps.iter().map(|step| format!("{} {:?} {}", step.name, step.state(), step.last_error));
+            Some(format!("saga {transaction_id} {:?}: {:?}", saga.state(), steps.collect::<Vec<_>>()))
+        });
+        Ok(open.collect())
     }
 }

@@ -83,9 +83,6 @@ impl CoordinatorService for Transactions {
         let transaction_id = read_id("transaction_id", &request.get_ref().transaction_id)?;
         let located = recover::locate(&self.coordinator, transaction_id).await;
         let located = located.map_err(|error| status::database(&error))?;
-        if located.record.is_none() && located.standing().next().is_none() && located.errors().next().is_none() {
-            return Err(not_found(transaction_id));
-        }
         let saga = match located.record.as_ref().filter(|record| record.is_saga) {
             Some(record) => self.coordinator.store.saga(record.transaction_id).await,
             None => Ok(None),
@@ -99,8 +96,12 @@ impl CoordinatorService for Transactions {
                 Err(error) => (None, error.message),
             };
             let mut steps = Vec::new();
-            let takes_part =
-                saga.as_ref().is_some_and(|saga| saga.steps.iter().any(|it| it.step.participant == participant));
+            // Where no record stands, any of them may know a step of it.
+            let takes_part = match (&saga, &transaction) {
+                (Some(saga), _) => saga.steps.iter().any(|it| it.step.participant == participant),
+                (None, Some(_)) => false,
+                (None, None) => true,
+            };
             if let (true, Some(known), true) =
                 (takes_part, self.coordinator.participants.get(&participant), error.is_empty())
             {
@@ -110,6 +111,11 @@ impl CoordinatorService for Transactions {
                 }
             }
             participants.push(api::ParticipantView { participant, branch, error, steps });
+        }
+        let is_known =
+            |view: &api::ParticipantView| view.branch.is_some() || !view.steps.is_empty() || !view.error.is_empty();
+        if transaction.is_none() && !participants.iter().any(is_known) {
+            return Err(not_found(transaction_id));
         }
         participants.sort_by(|one, other| one.participant.cmp(&other.participant));
         Ok(Response::new(api::GetTransactionResponse {

@@ -79,7 +79,14 @@ impl Participant {
             page_token: String::new(),
         };
         let mut client = self.client.clone();
-        Ok(self.call(client.list_steps(timed(request))).await?.steps)
+        let listed = async {
+            match client.list_steps(timed(request)).await {
+                // One that takes no part in sagas has none.
+                Err(status) if status.code() == Code::Unimplemented => Ok(tonic::Response::new(Default::default())),
+                answer => answer,
+            }
+        };
+        Ok(self.call(listed).await?.steps)
     }
 
     /// END of steps, each with the latest deadline of its saga: for each, whether it was acknowledged.

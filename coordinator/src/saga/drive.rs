@@ -25,8 +25,9 @@ use crate::owner::{Answer, Attending, events, is_refused};
 use crate::participants::{Stepped, refusal_to_wire};
 use crate::store::{ClientAnswer, Doubt, NewRecord, NewSaga, NewStep, Record, SagaNote, SagaRow, SagaWrite};
 
-/// How much later than now a renewed deadline lies.
-const RENEWED_MS: i64 = 60_000;
+/// How much later than now a renewed deadline lies: long enough for one more try to arrive. What comes later than that is
+/// renewed again.
+const RENEWED_MS: i64 = 5_000;
 
 /// The client that waits for the answer.
 pub struct Client {
@@ -401,6 +402,7 @@ fn points(write: &Write) -> (&'static str, &'static str) {
         Write::Executed(_) => ("saga.before_result", "saga.after_result"),
         Write::Turn { .. } => ("saga.before_turn", "saga.after_turn"),
         Write::Compensated => ("saga.before_compensated", "saga.after_compensated"),
+        // Ten minutes late: not among the places that are listed, because no load comes here.
         Write::Renew(_) => ("saga.before_renew", "saga.after_renew"),
     }
 }

@@ -54,7 +54,8 @@ impl Run<'_> {
         }
         let requests = load.stop().await;
         let within = self.case.settles_within();
-        let after = Aftermath::see_later(self.system, self.client, books, requests, up, within).await;
+        let client = if self.case.is_of_sagas() { &self.client.in_saga_mode() } else { self.client };
+        let after = Aftermath::see_later(self.system, client, books, requests, up, within).await;
         if self.case.needs() == Needs::Garbage {
             self.system.collected(COLLECTED_WITHIN).await;
         }
@@ -148,7 +149,11 @@ impl Run<'_> {
     fn load(&self) -> Load {
         // Cases share a system, and request ids are names for ever.
         let prefix = self.case.to_string().replace(['#', ' '], "-");
-        Load::start(std::slice::from_ref(self.client), self.case.clients(), &prefix)
+        let client = match self.case.is_of_sagas() {
+            true => self.client.in_saga_mode(),
+            false => self.client.clone(),
+        };
+        Load::start(&[client], self.case.clients(), &prefix)
     }
 
     /// Has the process die with orders under way that will be garbage soon. It is told where to halt only then, because it

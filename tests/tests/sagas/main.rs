@@ -1,0 +1,6 @@
+//! Orders as sagas, on real processes that die, sleep and come back.
+mod coordinators;
+mod operators;
+mod participants;
+mod steps;
+mod stuck;
