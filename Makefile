@@ -37,7 +37,7 @@ chaos: build ## Kill services, their Postgres, and both, at every crash point, u
 	ASSENT_CRASH_MATRIX=full ASSENT_CRASH_REPORT=$(CURDIR)/target/crash-matrix.md $(CARGO) test --locked -p tests --test crash_matrix -- --nocapture
 
 verify: setup ## Model-check a larger world, simulate more clusters than the tests do (VERIFY="...", SEEDS="...")
-	$(CARGO) test --release --locked -p sim --test exhaustive -- --ignored
+	$(CARGO) test --release --locked -p sim --test exhaustive --test saga -- --ignored
 	$(CARGO) run --release --locked -p sim -- $(VERIFY)
 	$(CARGO) run --release --locked -p sim -- $(VERIFY_SKU)
 	$(CARGO) run --release --locked -p sim -- seeds $(SEEDS)
