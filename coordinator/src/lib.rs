@@ -2,6 +2,7 @@
 mod admission;
 mod collect;
 mod config;
+mod content;
 mod coordinator;
 mod crash;
 mod domain;

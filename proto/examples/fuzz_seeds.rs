@@ -83,8 +83,11 @@ fn order_lines() -> Vec<OrderLine> {
 }
 
 fn stock_branch() -> Vec<u8> {
-    InventoryBranch { lines: vec![StockLine { sku: "A".to_owned(), quantity: 2 }; 2], reservation_ids: vec![ID.to_owned()] }
-        .encode_to_vec()
+    InventoryBranch {
+        lines: vec![StockLine { sku: "A".to_owned(), quantity: 2 }; 2],
+        reservation_ids: vec![ID.to_owned()],
+    }
+    .encode_to_vec()
 }
 
 fn order_branch() -> Vec<u8> {

@@ -30,6 +30,7 @@ pub struct SetUp {
     proxied: bool,
     disk_megabytes: Option<u32>,
     settings: Vec<(Service, String, String)>,
+    more_participants: Vec<String>,
     watermark_lag_ms: Option<u64>,
 }
 
@@ -37,6 +38,12 @@ impl SetUp {
     /// So many coordinators on one database.
     pub fn coordinators(mut self, count: usize) -> Self {
         self.coordinators = count;
+        self
+    }
+
+    /// A participant that is not the system's own, which the coordinators know.
+    pub fn participant_too(mut self, name: &str, address: &str) -> Self {
+        self.more_participants.push(format!("{name}={address}"));
         self
     }
 
@@ -123,6 +130,7 @@ impl SetUp {
                 false => participants.push(format!("{other}=http://127.0.0.1:{at}")),
             }
         }
+        participants.extend(self.more_participants.iter().cloned());
         let pairs = [
             ("ASSENT_DATABASE_URL", Postgres::url_at(port)),
             ("ASSENT_PARTICIPANTS", participants.join(",")),
@@ -151,7 +159,14 @@ impl System {
 
     /// A system that is to be different.
     pub fn set_up() -> SetUp {
-        SetUp { coordinators: 1, proxied: false, disk_megabytes: None, settings: Vec::new(), watermark_lag_ms: None }
+        SetUp {
+            coordinators: 1,
+            proxied: false,
+            disk_megabytes: None,
+            settings: Vec::new(),
+            more_participants: Vec::new(),
+            watermark_lag_ms: None,
+        }
     }
 
     /// A service's server; the first coordinator.

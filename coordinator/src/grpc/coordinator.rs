@@ -11,7 +11,7 @@ use protocol::recovery::Outcome;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{sagas, stuck, wire};
+use super::{execute, sagas, stuck, wire};
 use crate::coordinator::Coordinator;
 use crate::recover;
 use crate::saga;
@@ -182,6 +182,13 @@ impl CoordinatorService for Transactions {
             Outcome::InDoubt => api::RecoveryOutcome::InDoubt,
         };
         Ok(Response::new(api::RecoverTransactionResponse { outcome: outcome.into(), detail: recovered.detail }))
+    }
+
+    async fn execute_transaction(
+        &self,
+        request: Request<api::ExecuteTransactionRequest>,
+    ) -> Result<Response<api::ExecuteTransactionResponse>, Status> {
+        execute::execute(&self.coordinator, request).await.map(Response::new)
     }
 
     async fn pause_saga(

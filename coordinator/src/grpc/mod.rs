@@ -1,6 +1,7 @@
 //! The coordinator's gRPC face.
 mod answers;
 mod coordinator;
+mod execute;
 mod order;
 mod overlay;
 mod sagas;

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::answers::{not_accepted, turned_away};
 use super::{overlay, wire};
 use crate::admission::Known;
+use crate::content::Content;
 use crate::coordinator::Coordinator;
 use crate::domain::{Invalid, Order};
 use crate::owner::{self, Answer};
@@ -74,7 +75,7 @@ impl OrderService for Orders {
         let request = owner::Request {
             client_id,
             request_id: request_id.clone(),
-            order: order.clone(),
+            content: Content::Order(order.clone()),
             timeout,
             is_retry,
             admitted,
@@ -135,7 +136,8 @@ impl OrderService for Orders {
     }
 }
 
-fn timeout(timeout_ms: i32, default_ms: u32) -> Result<Duration, Invalid> {
+/// The time until a transaction is given up.
+pub(super) fn timeout(timeout_ms: i32, default_ms: u32) -> Result<Duration, Invalid> {
     match timeout_ms {
         0 => Ok(Duration::from_millis(u64::from(default_ms))),
         100..=60_000 => Ok(Duration::from_millis(timeout_ms.unsigned_abs().into())),

@@ -22,9 +22,9 @@ use super::active::Attending;
 use super::answer::{Answer, is_refused};
 use super::events::{self, Happened};
 use crate::admission::Admitted;
+use crate::content::Content;
 use crate::coordinator::Coordinator;
-use crate::domain::Order;
-use crate::participants::{Voted, Voter, branches};
+use crate::participants::{Voted, Voter};
 use crate::store::{ANSWERED_WITHIN, ClientAnswer, Finish, NewRecord, Record, Store};
 
 /// How long after its own deadline an attempt goes on following another one that holds its request.
@@ -41,7 +41,7 @@ pub struct Request {
     /// The client's name for it.
     pub request_id: String,
     /// Its content.
-    pub order: Arc<Order>,
+    pub content: Content,
     /// Time until it is given up.
     pub timeout: Duration,
     /// The call is known to be a retry.
@@ -65,6 +65,7 @@ pub async fn place(coordinator: &Arc<Coordinator>, request: Request) -> Answer {
 /// One attempt.
 pub struct Attempt {
     coordinator: Arc<Coordinator>,
+    content: Content,
     transaction: TransactionRef,
     record: Arc<NewRecord>,
     deadline: Instant,
@@ -77,15 +78,15 @@ pub struct Attempt {
 
 struct State {
     owner: Owner,
-    branches: [Option<Bytes>; 3],
+    branches: Vec<Option<Bytes>>,
     /// When the STAGING insert is to be known; none when it is, or was not asked for.
     staged_by: Option<Instant>,
     /// When the driver will tell that time has passed.
     scheduled: Instant,
     attending: Option<Arc<Attending>>,
     /// What participants said beside a no or a doubt, by their place.
-    reasons: [Option<(Vote, Refusal)>; 3],
-    voted: [bool; 3],
+    reasons: Vec<Option<(Vote, Refusal)>>,
+    voted: Vec<bool>,
     cause: Option<Refusal>,
     /// Why the record is aborted, where that was written before the answer. The client must be told the same, because a
     /// repeat of its call will be.
@@ -101,32 +102,32 @@ struct State {
 
 impl Attempt {
     fn new(coordinator: Arc<Coordinator>, request: Request, answer: oneshot::Sender<Answer>) -> Arc<Self> {
-        let Request { client_id, request_id, order, timeout, is_retry, admitted } = request;
+        let Request { client_id, request_id, content, timeout, is_retry, admitted } = request;
         let transaction_id = Uuid::now_v7();
         let timeout_ms = timeout.as_millis();
         let deadline_unix_ms = now_unix_ms().saturating_add(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
         let transaction = TransactionRef { transaction_id, deadline_unix_ms };
         let token = coordinator.tasks.token();
         let (attending, repeated) = coordinator.active.begin(transaction_id, &client_id, &request_id, token);
-        let branches = branches::prepares(transaction, &coordinator.origin, &order, &request_id).map(Some);
+        let branches = content.prepares(&coordinator, transaction, &request_id);
         let record = NewRecord {
             transaction_id,
             client_id,
             request_id,
-            request_digest: order.digest(),
+            request_digest: content.digest(),
             owner_id: coordinator.owner_id.clone(),
             deadline_unix_ms,
-            participants: branches::JOINED.into(),
+            participants: content.joined(),
         };
         let deadline = Instant::now() + timeout;
         let state = State {
-            owner: Owner::new(branches::OF_AN_ORDER.len(), is_retry || repeated),
-            branches,
+            owner: Owner::new(content.len(), is_retry || repeated),
+            branches: branches.into_iter().map(Some).collect(),
             staged_by: None,
             scheduled: deadline,
             attending: Some(Arc::new(attending)),
-            reasons: [None, None, None],
-            voted: [false; 3],
+            reasons: vec![None; content.len()],
+            voted: vec![false; content.len()],
             cause: None,
             recorded: None,
             holder: None,
@@ -139,6 +140,7 @@ impl Attempt {
         };
         Arc::new(Attempt {
             coordinator,
+            content,
             transaction,
             record: Arc::new(record),
             deadline,
@@ -189,7 +191,7 @@ impl Attempt {
                     *slot = true;
                 }
                 if voted.vote != Vote::Yes {
-                    let name = branches::OF_AN_ORDER.get(participant).copied().unwrap_or_default();
+                    let name = self.content.participant(participant);
                     let refusal = events::reason(voted.vote, voted.refusal, name);
                     if let Some(slot) = state.reasons.get_mut(participant) {
                         *slot = Some((voted.vote, refusal));
@@ -237,7 +239,7 @@ impl Attempt {
     fn look_at_the_clock(self: &Arc<Self>, state: &mut State) -> Option<Event> {
         let now = Instant::now();
         if now >= self.deadline {
-            state.cause.get_or_insert_with(|| events::timeout(self.timeout_ms, &state.voted));
+            state.cause.get_or_insert_with(|| self.timeout(&state.voted));
             return Some(Event::DeadlinePassed);
         }
         let is_late = state.staged_by.take_if(|by| *by <= now).is_some();
@@ -248,6 +250,12 @@ impl Attempt {
         let doubt = Store::unanswered();
         state.cause.get_or_insert_with(|| events::database(&doubt));
         Some(Event::StageUnknown)
+    }
+
+    fn timeout(&self, voted: &[bool]) -> Refusal {
+        let waiting = voted.iter().enumerate().filter(|(_, voted)| !**voted);
+        let waiting: Vec<&str> = waiting.map(|(participant, _)| self.content.participant(participant)).collect();
+        events::timeout(self.timeout_ms, &waiting)
     }
 
     fn schedule(self: &Arc<Self>, state: &mut State, at: Instant) {
@@ -271,7 +279,7 @@ impl Attempt {
     }
 
     fn prepare(self: &Arc<Self>, state: &mut State, participant: usize) {
-        let name = branches::OF_AN_ORDER.get(participant).copied().unwrap_or_default();
+        let name = self.content.participant(participant);
         let branch = state.branches.get_mut(participant).and_then(Option::take).unwrap_or_default();
         match self.coordinator.participants.get(name) {
             Some(known) => known.prepare.prepare(branch, self.clone(), participant),
@@ -382,12 +390,12 @@ impl Attempt {
             None => Refusal::new(DUPLICATE_REQUEST, "another attempt holds the request"),
         });
         let Some(attending) = &state.attending else { return };
-        for (participant, name) in branches::OF_AN_ORDER.iter().enumerate() {
+        for participant in 0..self.content.len() {
             // A durable no is its own acknowledgement.
             if matches!(state.reasons.get(participant), Some(Some((Vote::No, _)))) {
                 continue;
             }
-            if let Some(known) = self.coordinator.participants.get(name) {
+            if let Some(known) = self.coordinator.participants.get(self.content.participant(participant)) {
                 known.decide.send(self.transaction, decision, refusal.clone(), attending.clone());
             }
         }

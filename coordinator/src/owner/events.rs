@@ -9,7 +9,7 @@ use protocol::{Decision, Vote};
 use uuid::Uuid;
 
 use super::answer::{Answer, is_refused};
-use crate::participants::{Voted, branches};
+use crate::participants::Voted;
 use crate::store::{Doubt, Record};
 
 /// What happened.
@@ -41,10 +41,8 @@ pub fn reason(vote: Vote, refusal: Option<Refusal>, participant: &str) -> Refusa
 }
 
 /// The deadline passed.
-pub fn timeout(timeout_ms: u128, voted: &[bool; 3]) -> Refusal {
-    let waiting: Vec<&str> =
-        branches::OF_AN_ORDER.into_iter().zip(voted).filter(|(_, voted)| !**voted).map(|(name, _)| name).collect();
-    let missing = match waiting.as_slice() {
+pub fn timeout(timeout_ms: u128, waiting: &[&str]) -> Refusal {
+    let missing = match waiting {
         [] => "the coordinator's own record".to_owned(),
         names => format!("the vote of {}", names.join(" and ")),
     };

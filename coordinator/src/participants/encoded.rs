@@ -44,6 +44,22 @@ pub fn branch(buffer: &mut BytesMut, transaction: TransactionRef, origin: &Origi
     buffer.split().freeze()
 }
 
+/// The same of a branch that is encoded already.
+pub fn raw(buffer: &mut BytesMut, transaction: TransactionRef, origin: &Origin, branch: &[u8]) -> Bytes {
+    let length = field_len(1, reference_len(transaction))
+        + origin.0.len()
+        + if branch.is_empty() { 0 } else { field_len(4, branch.len()) };
+    buffer.reserve(field_len(1, length));
+    put_head(buffer, 1, length);
+    put_reference(buffer, transaction);
+    buffer.put_slice(&origin.0);
+    if !branch.is_empty() {
+        put_head(buffer, 4, branch.len());
+        buffer.put_slice(branch);
+    }
+    buffer.split().freeze()
+}
+
 /// Encodes a CommitRequest that may be lazy.
 pub fn commits(transactions: impl ExactSizeIterator<Item = TransactionRef>) -> Vec<Bytes> {
     let mut buffer = BytesMut::with_capacity(transactions.len() * 64);
@@ -131,6 +147,11 @@ mod tests {
         let (one, other) = (transaction(1), transaction(i64::MAX));
         let mut buffer = BytesMut::new();
         let parts = [branch(&mut buffer, one, &origin, &empty), branch(&mut buffer, other, &origin, &full)].concat();
+        let raws = [
+            raw(&mut buffer, one, &origin, &empty.encode_to_vec()),
+            raw(&mut buffer, other, &origin, &full.encode_to_vec()),
+        ];
+        assert_eq!(raws.concat(), parts);
         let branch = |transaction: TransactionRef, branch: &PaymentBranch| wire::PrepareBranch {
             transaction: Some(transaction.into()),
             participants: vec!["inventory".to_owned(), "payment".to_owned()],

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use operate::{Steering, cancel, pause, resume};
+pub use order::steps as steps_of;
 pub use place::place;
 pub use takeover::{adopt, take_over};
 

@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::drive::{Client, Drive};
 use super::follow::{self, unknown};
-use super::order;
 use crate::coordinator::Coordinator;
 use crate::owner::{Answer, Request, events};
 use crate::store::{NewRecord, NewSaga};
@@ -72,18 +71,15 @@ async fn start(coordinator: &Arc<Coordinator>, new: &Arc<NewSaga>, deadline: Ins
 
 fn new(coordinator: &Coordinator, request: &Request, transaction_id: Uuid) -> NewSaga {
     let timeout_ms = i64::try_from(request.timeout.as_millis()).unwrap_or(i64::MAX);
-    let steps = order::steps(&request.order, &request.request_id);
-    let mut participants: Vec<&str> = steps.iter().map(|step| step.participant.as_str()).collect();
-    participants.sort_unstable();
-    participants.dedup();
+    let steps = request.content.steps(&request.request_id);
     let record = NewRecord {
         transaction_id,
         client_id: request.client_id.clone(),
         request_id: request.request_id.clone(),
-        request_digest: request.order.digest(),
+        request_digest: request.content.digest(),
         owner_id: coordinator.owner_id.clone(),
         deadline_unix_ms: now_unix_ms().saturating_add(timeout_ms),
-        participants: participants.join(",").into(),
+        participants: request.content.joined(),
     };
     NewSaga { record, steps }
 }

@@ -8,6 +8,7 @@ use protocol::step::StepRow;
 use uuid::Uuid;
 
 use super::{Steering, cancel, pause, resume, take_over};
+use crate::content::Content;
 use crate::coordinator::Coordinator;
 use crate::domain::Order;
 use crate::owner::{Answer, Request};
@@ -18,7 +19,7 @@ async fn place(coordinator: &Arc<Coordinator>, request_id: &str, order: Arc<Orde
     let attempt = Request {
         client_id: "client".to_owned(),
         request_id: request_id.to_owned(),
-        order,
+        content: Content::Order(order),
         timeout: Duration::from_millis(timeout_ms),
         is_retry: false,
         admitted: testing::admitted(coordinator),

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::admission::{Admitted, Known};
 use crate::config::Args;
+use crate::content::Content;
 use crate::coordinator::Coordinator;
 use crate::domain::{Line, Order};
 use crate::owner::{self, Answer, Request};
@@ -78,7 +79,7 @@ pub async fn place(coordinator: &Arc<Coordinator>, request_id: &str, order: Arc<
     let request = Request {
         client_id: "client".to_owned(),
         request_id: request_id.to_owned(),
-        order,
+        content: Content::Order(order),
         timeout: Duration::from_millis(timeout_ms),
         is_retry: false,
         admitted: admitted(coordinator),

@@ -16,7 +16,6 @@ pub use branch::decode as decode_branch;
 pub use reservations::Reservations;
 pub use service::StockService;
 #[cfg(test)]
-pub use watch::Events;
 
 /// Full names of the services, for health.
 pub const SERVICES: &[&str] = &["assent.inventory.v1.InventoryService", "assent.inventory.v1.ReservationService"];

@@ -7,6 +7,7 @@ use proto::assent::inventory::v1 as api;
 use proto::assent::inventory::v1::inventory_service_server::InventoryService;
 use proto::limits;
 use tokio::sync::Semaphore;
+use tonic::codegen::BoxStream;
 use tonic::{Code, Request, Response, Status};
 
 use super::{watch, wire};
@@ -180,18 +181,16 @@ impl InventoryService for StockService {
         }))
     }
 
-    type WatchStockStream = watch::Events;
-
     async fn watch_stock(
         &self,
         request: Request<api::WatchStockRequest>,
-    ) -> Result<Response<Self::WatchStockStream>, Status> {
+    ) -> Result<Response<BoxStream<api::WatchStockResponse>>, Status> {
         let watched = watch::read(request.into_inner())?;
         let permit = self.watchers.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{WATCHERS} watch already");
             status::error(Code::ResourceExhausted, "TOO_MANY_WATCHERS", message, &BTreeMap::new())
         })?;
-        Ok(Response::new(watch::follow(self.pool.clone(), watched, permit)))
+        Ok(Response::new(Box::pin(watch::follow(self.pool.clone(), watched, permit))))
     }
 
     async fn get_strategy(

@@ -4,7 +4,10 @@ use proto::assent::inventory::v1::watch_stock_response::Event;
 
 use super::*;
 
-async fn watch(service: &StockService, watched: &[(&str, Option<i64>)]) -> Result<crate::grpc::Events, Status> {
+async fn watch(
+    service: &StockService,
+    watched: &[(&str, Option<i64>)],
+) -> Result<tonic::codegen::BoxStream<api::WatchStockResponse>, Status> {
     let watched = watched
         .iter()
         .map(|(sku, after_sequence)| api::WatchedStock { sku: (*sku).to_owned(), after_sequence: *after_sequence });
@@ -13,7 +16,7 @@ async fn watch(service: &StockService, watched: &[(&str, Option<i64>)]) -> Resul
 }
 
 /// The next event, as `SKU is ON_HAND at VERSION` or `SKU SEQUENCE KIND`.
-async fn next(events: &mut crate::grpc::Events) -> String {
+async fn next(events: &mut tonic::codegen::BoxStream<api::WatchStockResponse>) -> String {
     let event = tokio::time::timeout(Duration::from_secs(20), events.next()).await.expect("an event in time");
     match event.unwrap().unwrap().event.unwrap() {
         Event::Item(item) => format!("{} is {} at {}", item.sku, item.on_hand, item.version),

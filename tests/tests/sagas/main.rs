@@ -1,5 +1,6 @@
 //! Orders as sagas, on real processes that die, sleep and come back.
 mod coordinators;
+mod generic;
 mod operators;
 mod participants;
 mod steps;

@@ -1,0 +1,143 @@
+//! Transactions over participants of one's own: examples/shipping-svc beside the payments and the stock, in both modes.
+use std::process::Stdio;
+use std::time::Duration;
+
+use participant::testing::{Port, Postgres, Process};
+use prost::Message;
+use proto::assent::inventory::v1::{InventoryBranch, StockLine};
+use proto::assent::payment::v1::PaymentBranch;
+use proto::assent::transaction::v1::{
+    ExecuteTransactionRequest, ExecuteTransactionResponse, StepKind, TransactionBranch, TransactionMode,
+};
+use sqlx::PgPool;
+use tests::{Client, System, error_info, gbp, program, timed, until};
+use tonic::{Code, Status};
+
+/// A system whose coordinator knows shipping-svc.
+struct World {
+    system: System,
+    client: Client,
+    postgres: Postgres,
+    _shipping: Process,
+}
+
+impl World {
+    async fn start() -> Self {
+        let (postgres, port) = (Postgres::start(), Port::reserve());
+        let address = format!("127.0.0.1:{}", port.number());
+        let system = System::set_up().participant_too("shipping", &format!("http://{address}")).start().await;
+        let coordinator = system.coordinator(0).address();
+        let shipping = Process::start(program("shipping-svc"), None, |command| {
+            let environment = [
+                ("ASSENT_DATABASE_URL", postgres.url()),
+                ("ASSENT_LISTEN", address),
+                ("ASSENT_COORDINATORS", coordinator),
+            ];
+            command.envs(environment).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        });
+        let client = system.client();
+        client.set_stock("rose", 10).await;
+        client.open_account("iris", 1_000).await;
+        let world = World { system, client, postgres, _shipping: shipping };
+        let shipments = world.shipments();
+        until("shipping-svc has made its tables", Duration::from_secs(30), async || {
+            sqlx::query("SELECT FROM shipment").execute(&shipments).await.is_ok()
+        })
+        .await;
+        world
+    }
+
+    fn shipments(&self) -> PgPool {
+        sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_lazy(&self.postgres.url()).unwrap()
+    }
+
+    /// What is taken of a depot's room.
+    async fn taken(&self, depot: &str) -> i64 {
+        let taken = sqlx::query_scalar("SELECT taken FROM depot WHERE name = $1");
+        taken.bind(depot).fetch_one(&self.shipments()).await.unwrap()
+    }
+
+    async fn execute(
+        &self,
+        request_id: &str,
+        mode: TransactionMode,
+        branches: Vec<TransactionBranch>,
+    ) -> Result<ExecuteTransactionResponse, Status> {
+        let request =
+            ExecuteTransactionRequest { request_id: request_id.to_owned(), mode: mode.into(), branches, timeout_ms: 0 };
+        Ok(self.client.transactions.clone().execute_transaction(timed(request)).await?.into_inner())
+    }
+}
+
+fn branch(participant: &str, branch: Vec<u8>) -> TransactionBranch {
+    TransactionBranch { participant: participant.to_owned(), branch, ..TransactionBranch::default() }
+}
+
+fn step(participant: &str, bytes: Vec<u8>, kind: StepKind, after: &[&str]) -> TransactionBranch {
+    let after = after.iter().map(|name| (*name).to_owned()).collect();
+    TransactionBranch { kind: kind.into(), after, ..branch(participant, bytes) }
+}
+
+fn payment(pence: i64) -> Vec<u8> {
+    PaymentBranch { account: "iris".to_owned(), amount: Some(gbp(pence)) }.encode_to_vec()
+}
+
+fn stock(quantity: i64) -> Vec<u8> {
+    InventoryBranch { lines: vec![StockLine { sku: "rose".to_owned(), quantity }] }.encode_to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn branches_that_nobody_understands_commit_together_or_not_at_all() {
+    let world = World::start().await;
+    let of = |parcels: &str| vec![branch("payment", payment(300)), branch("shipping", parcels.into())];
+    let done = world.execute("ship-1", TransactionMode::Atomic, of("london 2")).await.unwrap();
+    let again = world.execute("ship-1", TransactionMode::Atomic, of("london 2")).await.unwrap();
+    assert_eq!(done.transaction_id, again.transaction_id);
+    world.client.balance_becomes("iris", 700).await;
+    assert_eq!(world.taken("london").await, 2);
+
+    let refused = world.execute("ship-2", TransactionMode::Atomic, of("leeds 11")).await.unwrap_err();
+    assert_eq!((refused.code(), error_info(&refused).0.as_str()), (Code::FailedPrecondition, "NO_ROOM"));
+    let reused = world.execute("ship-1", TransactionMode::Atomic, of("london 3")).await.unwrap_err();
+    assert_eq!(error_info(&reused).0, "REQUEST_ID_REUSED");
+    let twice = vec![branch("shipping", "london 1".into()), branch("shipping", "leeds 1".into())];
+    let twice = world.execute("ship-3", TransactionMode::Atomic, twice).await.unwrap_err();
+    assert_eq!(twice.code(), Code::InvalidArgument);
+    world.client.settled(Duration::from_secs(5)).await;
+    world.client.balance_becomes("iris", 700).await;
+    assert_eq!(world.taken("leeds").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_participant_of_ones_own_is_a_step_of_a_saga_and_is_undone() {
+    let world = World::start().await;
+    let client = world.client.in_saga_mode();
+    use StepKind::{Compensatable, Pivot, Retriable};
+    // Shipped last, and for certain.
+    let forward = vec![
+        step("inventory", stock(2), Compensatable, &[]),
+        step("payment", payment(300), Pivot, &["inventory"]),
+        step("shipping", "london 2".into(), Retriable, &["payment"]),
+    ];
+    world.execute("saga-1", TransactionMode::Saga, forward).await.unwrap();
+    client.settled(Duration::from_secs(10)).await;
+    assert_eq!(world.taken("london").await, 2);
+    client.balance_becomes("iris", 700).await;
+
+    // Shipped first, and called back because the payment is refused.
+    let turning = vec![
+        step("inventory", stock(3), Compensatable, &[]),
+        step("shipping", "leeds 3".into(), Compensatable, &["inventory"]),
+        step("payment", payment(9_999), Pivot, &["shipping"]),
+    ];
+    let refused = world.execute("saga-2", TransactionMode::Saga, turning).await.unwrap_err();
+    assert_eq!(error_info(&refused).0, "INSUFFICIENT_FUNDS");
+    client.settled(Duration::from_secs(10)).await;
+    assert_eq!(world.taken("leeds").await, 0);
+    client.stock_becomes("rose", 8).await;
+
+    let no_saga =
+        vec![step("payment", payment(1), Pivot, &[]), step("shipping", "leeds 1".into(), Compensatable, &["payment"])];
+    let no_saga = world.execute("saga-3", TransactionMode::Saga, no_saga).await.unwrap_err();
+    assert_eq!(no_saga.code(), Code::InvalidArgument);
+}
