@@ -15,7 +15,6 @@ use crate::resource::Inventory;
 pub use branch::decode as decode_branch;
 pub use reservations::Reservations;
 pub use service::StockService;
-#[cfg(test)]
 
 /// Full names of the services, for health.
 pub const SERVICES: &[&str] = &["assent.inventory.v1.InventoryService", "assent.inventory.v1.ReservationService"];

@@ -48,7 +48,7 @@ async fn a_watcher_sees_what_is_there_and_then_each_movement_once() {
         assert_eq!(next(&mut resumed).await, expected);
     }
     for watched in [&[][..], &[("a", None), ("a", None)], &[("a", Some(-1))], &[("", None)]] {
-        assert_eq!(watch(&service, watched).await.unwrap_err().code(), Code::InvalidArgument, "{watched:?}");
+        assert_eq!(watch(&service, watched).await.err().unwrap().code(), Code::InvalidArgument, "{watched:?}");
     }
 }
 
