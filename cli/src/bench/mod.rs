@@ -3,10 +3,12 @@ mod baseline;
 mod bought;
 mod cluster;
 mod compare;
+mod growth;
 mod load;
 mod local;
 mod orders;
 mod overload;
+mod system;
 
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ pub enum Bench {
     Baseline(baseline::Baseline),
     Overload(overload::OverloadVerb),
     Compare(compare::Compare),
+    Growth(growth::Growth),
 }
 
 impl Bench {
@@ -34,6 +37,7 @@ impl Bench {
             Bench::Baseline(baseline) => baseline.run(output).await,
             Bench::Overload(overload) => overload.run(services, output).await,
             Bench::Compare(compare) => compare.run(services, output).await,
+            Bench::Growth(growth) => growth.run(services, output).await,
         }
     }
 }
