@@ -14,6 +14,7 @@
 //! latency      how long the answers took
 //! cpu, memory  what the processes used meanwhile
 //! report       all of it in figures
+//! plot         figures as a picture
 //! store        Postgres servers on this machine: all SQL, and what they write
 //! baseline     the same orders in one database, by pgbench
 //! ```
@@ -26,6 +27,7 @@ pub mod latency;
 pub mod memory;
 pub mod open_loop;
 pub mod outcome;
+pub mod plot;
 pub mod report;
 pub mod seen;
 pub mod setup;

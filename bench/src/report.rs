@@ -1,6 +1,7 @@
 //! All that was measured, in figures: what is printed and what later runs are compared with.
 use std::time::Duration;
 
+use proto::assent::order::v1::OrderMode;
 use serde::Serialize;
 
 use crate::cpu::Usage;
@@ -117,7 +118,7 @@ impl Report {
             accounts: plan.accounts,
             lines: if plan.workload == Workload::Baskets { plan.baskets.median_lines() } else { plan.lines },
             refused_percent: plan.refused_percent,
-            mode: "atomic",
+            mode: if plan.mode == OrderMode::Saga { "saga" } else { "atomic" },
             load: setting.load,
             connections: setting.connections,
             warm_up_seconds: setting.warm_up.as_secs_f64(),
@@ -162,8 +163,6 @@ pub fn ratio(part: f64, whole: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::outcome::Outcome;
 
@@ -189,17 +188,7 @@ mod tests {
             groups: vec![("coordinator".to_owned(), Some(0.5)), ("order-svc".to_owned(), Some(1.0))],
             machine_seconds: Some(1.75),
         };
-        let (workload, baskets) = (Workload::Hot, Arc::default());
-        let plan = Plan {
-            run: "r".to_owned(),
-            workload,
-            skus: 1,
-            accounts: 1,
-            lines: 1,
-            refused_percent: 0,
-            baskets,
-            mode: Default::default(),
-        };
+        let plan = Plan::of_test(Workload::Hot);
         let setting = Setting {
             load: Load::Closed { clients: 4 },
             connections: 2,

@@ -124,8 +124,8 @@ pub enum NoShop {
 pub struct Shop {
     workload: Workload,
     lines: usize,
-    mode: OrderMode,
     refused_percent: u8,
+    mode: OrderMode,
     zipf: Option<WeightedIndex<f64>>,
     baskets: Arc<Baskets>,
     /// The articles' names.
@@ -139,7 +139,7 @@ pub struct Shop {
 impl Shop {
     /// The shop of this plan: always the same names.
     pub fn new(plan: &Plan) -> Result<Self, NoShop> {
-        let Plan { run, workload, accounts, lines, refused_percent, baskets, mode, .. } = plan;
+        let Plan { run, workload, accounts, lines, refused_percent, baskets, .. } = plan;
         let skus = plan.sku_count();
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if !(1..=MAX_RUN_LENGTH).contains(&run.len()) || !run.bytes().all(allowed) {
@@ -166,8 +166,8 @@ impl Shop {
         Ok(Shop {
             workload: *workload,
             lines: *lines,
-            mode: *mode,
             refused_percent: *refused_percent,
+            mode: plan.mode,
             zipf,
             baskets: baskets.clone(),
             skus: numbered('s', 0, skus),
@@ -211,6 +211,21 @@ impl Shop {
 }
 
 impl Plan {
+    /// Ten articles, two accounts.
+    #[cfg(test)]
+    pub(crate) fn of_test(workload: Workload) -> Self {
+        Plan {
+            run: "r".to_owned(),
+            workload,
+            skus: 10,
+            accounts: 2,
+            lines: 1,
+            refused_percent: 0,
+            baskets: Arc::default(),
+            mode: OrderMode::Atomic,
+        }
+    }
+
     /// How many articles there are.
     pub fn sku_count(&self) -> usize {
         match self.workload {
@@ -230,17 +245,7 @@ mod tests {
     use super::*;
 
     fn plan(workload: Workload, skus: usize, lines: usize) -> Plan {
-        let baskets = Arc::default();
-        Plan {
-            run: "r".to_owned(),
-            workload,
-            skus,
-            accounts: 3,
-            lines,
-            refused_percent: 0,
-            baskets,
-            mode: OrderMode::Atomic,
-        }
+        Plan { skus, accounts: 3, lines, ..Plan::of_test(workload) }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::store::Failed;
 
 /// Scripts that pgbench takes at most.
 const MAX_SCRIPTS: usize = 128;
+/// So many numbers of five digits are there.
+const MAX_SKUS: usize = 99_999;
 
 /// What pgbench is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,9 @@ impl Scripts {
     pub fn new(variant: Variant, plan: &Plan) -> Result<Self, Failed> {
         if plan.workload == Workload::Baskets {
             return of_baskets(variant, plan);
+        }
+        if plan.skus + SOLD_OUT > MAX_SKUS {
+            return Err(Failed::NoSuchOrders("more than 99,989 SKUs: their names have five digits"));
         }
         if plan.lines > 1 {
             return Err(Failed::NoSuchOrders("orders of several lines, but for the workload \"baskets\""));
@@ -194,16 +199,7 @@ mod tests {
         let line = |sku: &str, quantity| (sku.to_owned(), quantity, 150);
         let order = |number: i64| vec![line("B", number), line("A", 2), line("B", 1)];
         let baskets = Arc::new(Baskets::new((1..=130).map(order)));
-        Plan {
-            run: "r".to_owned(),
-            workload,
-            skus: 10,
-            accounts: 3,
-            lines: 1,
-            refused_percent: 0,
-            baskets,
-            mode: Default::default(),
-        }
+        Plan { baskets, ..Plan::of_test(workload) }
     }
 
     #[test]

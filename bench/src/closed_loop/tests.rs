@@ -11,19 +11,7 @@ use tonic::Status;
 async fn played(script: fn(usize) -> Result<(), Status>, takes_ms: u64, settings: Settings) -> (Seen, Arc<Scripted>) {
     let (scripted, connections) = Scripted::new(script).taking(Duration::from_millis(takes_ms)).serve().await;
     let caller = Caller { client_id: "bench".parse().unwrap(), timeout: Duration::from_secs(5) };
-    let baskets = Arc::default();
-    let workload = Workload::Uniform;
-    let plan = Plan {
-        run: "r".to_owned(),
-        workload,
-        skus: 10,
-        accounts: 2,
-        lines: 1,
-        refused_percent: 0,
-        baskets,
-        mode: Default::default(),
-    };
-    let shop = Arc::new(Shop::new(&plan).unwrap());
+    let shop = Arc::new(Shop::new(&Plan::of_test(Workload::Uniform)).unwrap());
     let (seen, _) = run(&connections, &caller, &shop, settings, &Watch::default()).await;
     (seen, scripted)
 }

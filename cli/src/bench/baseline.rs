@@ -11,6 +11,7 @@ use super::bought::Bought;
 use super::cluster::Running;
 use super::{ms, spinner};
 use crate::failure::Failure;
+use crate::mode::Mode;
 use crate::output::{Output, table, thousands};
 
 /// Place the same orders in one Postgres alone: as one local transaction of ordinary statements, and as one statement
@@ -45,7 +46,7 @@ struct Report {
 impl Baseline {
     /// Runs the verb.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
-        let plan = self.bought.plan("baseline".to_owned())?;
+        let plan = self.bought.plan("baseline".to_owned(), Mode::Atomic)?;
         let doing = spinner();
         doing.set_message("making a database");
         let cluster = Running::start(&self.data_dir, self.port).await?;

@@ -21,7 +21,7 @@ pub struct Bought {
     #[arg(long, value_name = "FILE")]
     baskets: Vec<PathBuf>,
     /// How many SKUs there are
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=90_000))]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     skus: u32,
     /// How many lines an order has, each of another SKU
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=2_000))]
@@ -32,14 +32,11 @@ pub struct Bought {
     /// Of 100 orders, how many ask for something of which nothing is left
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     refused_percent: u8,
-    /// How orders are placed
-    #[arg(long, default_value = "atomic")]
-    mode: Mode,
 }
 
 impl Bought {
-    /// The plan of the run of this name.
-    pub fn plan(&self, run: String) -> Result<Plan, Failure> {
+    /// The plan of the run of this name, whose orders are placed in this mode.
+    pub fn plan(&self, run: String, mode: Mode) -> Result<Plan, Failure> {
         Ok(Plan {
             run,
             workload: self.workload,
@@ -48,7 +45,7 @@ impl Bought {
             lines: usize::from(self.lines),
             refused_percent: self.refused_percent,
             baskets: Arc::new(baskets(&self.baskets)?),
-            mode: self.mode.into(),
+            mode: mode.into(),
         })
     }
 }

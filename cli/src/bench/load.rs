@@ -35,9 +35,11 @@ pub struct Stocked {
 }
 
 impl Stocked {
-    /// Stocks the shop of this plan; `now` is told what is being done.
+    /// Stocks the shop of this plan, whose orders are placed at `services` and at `more` coordinators; `now` is told what is
+    /// being done.
     pub async fn new(
         services: &Services,
+        more: &[String],
         plan: &Plan,
         connections: usize,
         now: impl Fn(String),
@@ -46,8 +48,13 @@ impl Stocked {
         let caller =
             Caller { client_id: services.client_id.clone(), timeout: Duration::from_millis(services.timeout_ms) };
         let mut clients = Vec::new();
-        for _ in 0..connections {
-            clients.push(services.orders().await?);
+        for number in 0..connections {
+            // By turns to this coordinator and to the others.
+            let coordinator = match number.checked_rem(more.len() + 1) {
+                Some(place @ 1..) => more[place - 1].clone(),
+                _ => services.coordinator.clone(),
+            };
+            clients.push(Services { coordinator, ..services.clone() }.orders().await?);
         }
         now(format!("stocking {} SKUs, opening {} accounts", shop.skus.len(), shop.accounts.len()));
         let ready = setup::run(services.stock().await?, services.accounts().await?, &caller, &shop).await;
@@ -78,7 +85,19 @@ pub async fn run(
     setting: &Setting,
     now: impl Fn(String),
 ) -> Result<Report, Failure> {
-    let stocked = Stocked::new(services, plan, setting.connections, &now).await?;
+    run_at(services, &[], local, plan, setting, now).await
+}
+
+/// The same, by turns at its coordinator and at `more`.
+pub async fn run_at(
+    services: &Services,
+    more: &[String],
+    local: Option<&Local>,
+    plan: &Plan,
+    setting: &Setting,
+    now: impl Fn(String),
+) -> Result<Report, Failure> {
+    let stocked = Stocked::new(services, more, plan, setting.connections, &now).await?;
     now(format!("placing orders for {} s", (setting.warm_up + setting.measured).as_secs()));
     let before = match local {
         Some(local) => Some((local, local.looks().await?)),

@@ -3,11 +3,13 @@ mod baseline;
 mod bought;
 mod cluster;
 mod compare;
+mod growth;
 mod load;
 mod local;
 mod orders;
 mod overload;
 mod strategies;
+mod system;
 
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ pub enum Bench {
     Overload(overload::OverloadVerb),
     Compare(compare::Compare),
     Strategies(strategies::Strategies),
+    Growth(growth::Growth),
 }
 
 impl Bench {
@@ -37,6 +40,7 @@ impl Bench {
             Bench::Overload(overload) => overload.run(services, output).await,
             Bench::Compare(compare) => compare.run(services, output).await,
             Bench::Strategies(strategies) => strategies.run(output).await,
+            Bench::Growth(growth) => growth.run(services, output).await,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::local::Local;
 use super::{load, ms, spinner};
 use crate::client::Services;
 use crate::failure::{Exit, Failure};
+use crate::mode::Mode;
 use crate::output::{Output, fields, table, thousands};
 
 /// Place orders: from clients that each wait for their answer, or at a rate whether answers come or not
@@ -41,6 +42,9 @@ pub struct Orders {
     warm_up_seconds: u64,
     #[command(flatten)]
     bought: Bought,
+    /// How orders are placed
+    #[arg(long, default_value = "atomic")]
+    mode: Mode,
     /// The run's name, which its SKUs and accounts begin with; made up if not given
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
@@ -56,7 +60,7 @@ fn arrivals(name: &str) -> Arrivals {
 impl Orders {
     /// Runs the verb.
     pub async fn run(self, services: &Services, output: Output) -> Result<(), Failure> {
-        let plan = self.bought.plan(self.run.clone().unwrap_or_else(made_up_name))?;
+        let plan = self.bought.plan(self.run.clone().unwrap_or_else(made_up_name), self.mode)?;
         let setting = Setting {
             load: match self.rate {
                 Some(rate) => Load::Open { orders_per_second: rate.into(), arrivals: self.arrivals },
@@ -100,8 +104,8 @@ fn page(report: &Report) -> String {
         (
             "workload",
             format!(
-                "{}, {} SKUs, {} accounts, lines per order: {}, to be refused: {} %",
-                report.workload, report.skus, report.accounts, report.lines, report.refused_percent
+                "{}, {} SKUs, {} accounts, lines per order: {}, to be refused: {} %, {}",
+                report.workload, report.skus, report.accounts, report.lines, report.refused_percent, report.mode
             ),
         ),
         ("load", format!("{} over {} connections", load_named(report.load), report.connections)),
@@ -201,16 +205,15 @@ mod tests {
     use super::*;
 
     fn report(outcomes: Vec<Outcome>) -> Report {
-        let (workload, baskets) = (Workload::Hot, Arc::default());
         let plan = Plan {
             run: "r".to_owned(),
-            workload,
+            workload: Workload::Hot,
             skus: 9,
             accounts: 3,
             lines: 2,
             refused_percent: 10,
-            baskets,
-            mode: Default::default(),
+            baskets: Arc::default(),
+            mode: Mode::Atomic.into(),
         };
         let setting = Setting {
             load: Load::Closed { clients: 4 },

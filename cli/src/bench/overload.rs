@@ -17,6 +17,7 @@ use super::orders::made_up_name;
 use super::{ms, spinner};
 use crate::client::Services;
 use crate::failure::Failure;
+use crate::mode::Mode;
 use crate::output::{Output, table, thousands};
 
 /// Find out the most that a system can do, ask for half as much again, and see how it recovers
@@ -33,6 +34,9 @@ pub struct OverloadVerb {
     seconds: u64,
     #[command(flatten)]
     bought: Bought,
+    /// How orders are placed
+    #[arg(long, default_value = "atomic")]
+    mode: Mode,
     /// The data-dir of the `assent dev` that runs the system, to tell how much memory its services have
     #[arg(long, env = "ASSENT_DATA_DIR", value_name = "DIR", default_value = ".assent")]
     data_dir: PathBuf,
@@ -49,11 +53,11 @@ impl OverloadVerb {
             measured: Duration::from_secs(self.seconds),
         };
         let doing = spinner();
-        let plan = self.bought.plan(made_up_name())?;
+        let plan = self.bought.plan(made_up_name(), self.mode)?;
         let closed = load::run(services, local.as_ref(), &plan, &setting, |what| doing.set_message(what)).await?;
         doing.set_message("asking for more than it can do");
         let most = closed.confirmed_per_second;
-        let plan = self.bought.plan(made_up_name())?;
+        let plan = self.bought.plan(made_up_name(), self.mode)?;
         let ran = run(services, local.as_ref(), &plan, setting.connections, most, setting.measured).await;
         doing.finish_and_clear();
         output.print(&ran?, page)
@@ -143,7 +147,7 @@ pub async fn run(
     max_orders_per_second: f64,
     lasts: Duration,
 ) -> Result<Overload, Failure> {
-    let stocked = Stocked::new(services, plan, connections, |_| {}).await?;
+    let stocked = Stocked::new(services, &[], plan, connections, |_| {}).await?;
     let parts = [(USUAL, JUST_AFTER * 2), (USUAL, lasts), (TOO_MUCH, lasts), (USUAL, JUST_AFTER), (USUAL, lasts)];
     let phases: Vec<Phase> = parts
         .iter()

@@ -6,7 +6,7 @@ pub mod child;
 pub mod data_dir;
 pub mod postgres;
 mod ps;
-mod services;
+pub mod services;
 pub mod spawn;
 pub mod state;
 mod supervisor;

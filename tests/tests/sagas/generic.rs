@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 
 /// A system whose coordinator knows shipping-svc.
 struct World {
-    system: System,
+    _system: System,
     client: Client,
     postgres: Postgres,
     _shipping: Process,
@@ -38,7 +38,7 @@ impl World {
         let client = system.client();
         client.set_stock("rose", 10).await;
         client.open_account("iris", 1_000).await;
-        let world = World { system, client, postgres, _shipping: shipping };
+        let world = World { _system: system, client, postgres, _shipping: shipping };
         let shipments = world.shipments();
         until("shipping-svc has made its tables", Duration::from_secs(30), async || {
             sqlx::query("SELECT FROM shipment").execute(&shipments).await.is_ok()
@@ -83,7 +83,8 @@ fn payment(pence: i64) -> Vec<u8> {
 }
 
 fn stock(quantity: i64) -> Vec<u8> {
-    InventoryBranch { lines: vec![StockLine { sku: "rose".to_owned(), quantity }] }.encode_to_vec()
+    InventoryBranch { lines: vec![StockLine { sku: "rose".to_owned(), quantity }], reservation_ids: Vec::new() }
+        .encode_to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bench::baskets::Baskets;
 use bench::shop::{Plan, Workload};
-use proto::assent::order::v1::OrderMode;
 use serde::Serialize;
+
+use crate::mode::Mode;
 
 /// What is bought: a workload, with or without refusals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -19,10 +20,13 @@ pub struct Goods {
     /// Of 100 orders, how many are to be refused.
     #[serde(skip)]
     pub refused_percent: u8,
+    /// How orders are placed.
+    #[serde(skip)]
+    pub mode: Mode,
 }
 
 const fn goods(name: &'static str, workload: Workload, refused_percent: u8) -> Goods {
-    Goods { name, workload, refused_percent }
+    Goods { name, workload, refused_percent, mode: Mode::Atomic }
 }
 
 /// One line of 1,000 SKUs.
@@ -35,6 +39,10 @@ pub const ZIPF: Goods = goods("zipf", Workload::Zipf, 0);
 pub const BASKETS: Goods = goods("baskets", Workload::Baskets, 0);
 /// One line of 1,000 SKUs, and 10 % are to be refused.
 pub const MIX: Goods = goods("mix", Workload::Uniform, 10);
+/// One line of 1,000 SKUs, placed as sagas.
+pub const SAGA: Goods = Goods { name: "saga", mode: Mode::Saga, ..UNIFORM };
+/// Orders of a real day, placed as sagas.
+pub const SAGA_BASKETS: Goods = Goods { name: "saga baskets", mode: Mode::Saga, ..BASKETS };
 
 /// Clients of most figures.
 pub const MANY_CLIENTS: usize = 256;
@@ -87,7 +95,7 @@ impl Plans {
 
     /// Everything, several times in turn.
     pub fn full(baskets: Arc<Baskets>) -> Self {
-        let closed = [UNIFORM, HOT, ZIPF, BASKETS, MIX].map(|goods| (goods, MANY_CLIENTS));
+        let closed = [UNIFORM, HOT, ZIPF, BASKETS, MIX, SAGA, SAGA_BASKETS].map(|goods| (goods, MANY_CLIENTS));
         let uniform = [1, 64, 1024].map(|clients| (UNIFORM, clients));
         Plans {
             repetitions: 3,
@@ -105,7 +113,7 @@ impl Plans {
 
     fn without_what_is_not_there(mut self) -> Self {
         if self.baskets.orders.is_empty() {
-            self.closed.retain(|(goods, _)| *goods != BASKETS);
+            self.closed.retain(|(goods, _)| goods.workload != Workload::Baskets);
             self.baselines.retain(|goods| *goods != BASKETS);
         }
         self
@@ -121,7 +129,7 @@ impl Plans {
             lines: 1,
             refused_percent: goods.refused_percent,
             baskets: self.baskets.clone(),
-            mode: OrderMode::Atomic,
+            mode: goods.mode.into(),
         }
     }
 }

@@ -3,7 +3,6 @@
 mod cases;
 mod figures;
 mod page;
-mod system;
 mod targets;
 
 use std::path::{Path, PathBuf};
@@ -22,13 +21,13 @@ use super::cluster::Running;
 use super::local::Local;
 use super::orders::made_up_name;
 use super::overload::{self, Overload};
+use super::system::System;
 use super::{load, spinner};
 use crate::client::Services;
 use crate::failure::Failure;
 use crate::output::Output;
 use cases::{Goods, MANY_CLIENTS, Plans, UNIFORM};
 use figures::{Comparison, DatabaseSettings, Repetition, Sold};
-use system::System;
 
 /// Connections to the coordinator.
 const CONNECTIONS: usize = 2;

@@ -1,4 +1,4 @@
-//! A system of the comparison's own: `assent dev` on fresh data, until it is stopped.
+//! A system of the benchmark's own: `assent dev` on fresh data, until it is stopped.
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,10 +8,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::client::Services;
+use crate::dev::data_dir::read_password;
+use crate::dev::postgres::ROLE;
+use crate::dev::services::{self, SERVICES};
 use crate::dev::spawn;
+use crate::dev::state::State;
 use crate::failure::Failure;
+use crate::health;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
@@ -25,6 +31,7 @@ pub struct System {
     /// Its data-dir.
     pub data_dir: PathBuf,
     child: Child,
+    more: Vec<Child>,
 }
 
 impl System {
@@ -61,7 +68,42 @@ impl System {
             payment: address(3),
             ..like.clone()
         };
-        Ok(System { services, data_dir: data_dir.to_owned(), child })
+        Ok(System { services, data_dir: data_dir.to_owned(), child, more: Vec::new() })
+    }
+
+    /// Starts so many more coordinators on the same database, from port `first` on; answers their addresses.
+    pub async fn add_coordinators(&mut self, first: u16, count: u16) -> Result<Vec<String>, Failure> {
+        let failed = |error: std::io::Error| Failure::new(format!("cannot start a coordinator: {error}"));
+        let [service, ..] = SERVICES;
+        let state = State::read(&self.data_dir)?.unwrap_or_default();
+        let name = format!("{}-db", service.short);
+        let database = state.processes.iter().find(|process| process.name == name);
+        let database = database.ok_or_else(|| Failure::new("the coordinator's database is not known"))?;
+        let address = database.address.trim_start_matches("http://");
+        let url = format!("postgres://{ROLE}:{}@{address}/{}", read_password(&self.data_dir)?, service.short);
+        let Services { inventory, order, payment, .. } = &self.services;
+        let mut addresses = Vec::new();
+        for port in first..first + count {
+            let environment = [
+                ("ASSENT_LISTEN".to_owned(), format!("127.0.0.1:{port}")),
+                ("ASSENT_DATABASE_URL".to_owned(), url.clone()),
+                ("ASSENT_NAME".to_owned(), format!("coordinator-at-{port}")),
+                ("ASSENT_PARTICIPANTS".to_owned(), format!("inventory={inventory},order={order},payment={payment}")),
+            ];
+            let mut command = services::command(&services::find(service)?, &environment);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+            self.more.push(command.spawn().map_err(failed)?);
+            let address = format!("http://127.0.0.1:{port}");
+            let healthy = async {
+                while !matches!(health::check(&address, "", Duration::from_secs(2)).await, Ok(ServingStatus::Serving)) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let late = |_| Failure::new("a coordinator does not come up");
+            tokio::time::timeout(READY_WITHIN, healthy).await.map_err(late)?;
+            addresses.push(address);
+        }
+        Ok(addresses)
     }
 
     /// Whether every invariant holds, as `assent doctor` says.
@@ -84,6 +126,9 @@ impl System {
 
     /// Stops it in good order.
     pub async fn stop(mut self) -> Result<(), Failure> {
+        for coordinator in &mut self.more {
+            let _ = coordinator.kill().await; // gone already is as good
+        }
         if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM); // gone already is as good
         }
