@@ -41,7 +41,7 @@ pub fn ends<B>(steps: Vec<api::StepRef>) -> Result<Vec<Entry<B>>, Status> {
 
 fn step_ref(field: &str, step: Option<api::StepRef>) -> Result<StepRef, Status> {
     let step = step.ok_or_else(|| status::invalid(field, "is missing"))?;
-    let transaction = TransactionRef::read(&format!("{field}.transaction"), step.transaction)?;
+    let transaction = TransactionRef::read(format_args!("{field}.transaction"), step.transaction)?;
     names::check_one(&step.step).map_err(|wrong| status::invalid(format!("{field}.step"), wrong))?;
     Ok(StepRef { transaction, step: step.step })
 }
