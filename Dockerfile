@@ -7,7 +7,7 @@ WORKDIR /src
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete && \
     find . -type d -empty -delete && \
-    for crate in */; do \
+    for crate in $(find . -mindepth 2 -name Cargo.toml -exec dirname {} +); do \
         mkdir "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' > "$crate/src/main.rs" && \
         if grep -q build-dependencies "$crate/Cargo.toml"; then echo 'fn main() {}' > "$crate/build.rs"; fi || exit 1; \
     done

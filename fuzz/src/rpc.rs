@@ -25,11 +25,12 @@ macro_rules! rpcs {
 }
 
 /// What every participant answers.
-pub const PARTICIPANT: [Rpc; 8] = rpcs!(
+pub const PARTICIPANT: [Rpc; 12] = rpcs!(
     "assent.transaction.v1.ParticipantService", proto::assent::transaction::v1,
     "Prepare" => PrepareRequest, "Commit" => CommitRequest, "Abort" => AbortRequest, "Fence" => FenceRequest,
     "End" => EndRequest, "GetBranch" => GetBranchRequest, "ListBranches" => ListBranchesRequest,
-    "Audit" => AuditRequest,
+    "Audit" => AuditRequest, "Execute" => ExecuteRequest, "Compensate" => CompensateRequest,
+    "EndSteps" => EndStepsRequest, "ListSteps" => ListStepsRequest,
 );
 
 /// Of the headers that end a call, all together: what gRPC clients take by default.
@@ -102,6 +103,6 @@ pub fn coordinator() -> Routes {
         let connect = connect_options(url, "fuzz").expect("a URL");
         let store = coordinator::Store::start(pool, connect);
         let participants = coordinator::Participants::start(&args.participants).expect("participants");
-        coordinator::routes(&coordinator::Coordinator::new(args, "owner".to_owned(), store, participants))
+        coordinator::routes(&coordinator::Coordinator::new(args, "owner", store, participants))
     })
 }

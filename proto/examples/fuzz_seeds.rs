@@ -164,7 +164,7 @@ fn coordinator() -> Vec<Vec<u8>> {
             account: "alice".to_owned(),
             lines: order_lines(),
             timeout_ms: 500,
-            mode: 2,
+            mode: 1,
             reservation_ids: vec![ID.to_owned()],
         }
         .encode_to_vec(),

@@ -143,6 +143,11 @@ pub async fn of(services: &Services, transactions: &BTreeSet<TransactionId>) -> 
     Ok(facts)
 }
 
+/// Whether a participant's rows are read. Of others, which transactions may have besides, the doctor can say nothing.
+pub(super) fn is_asked(name: &str) -> bool {
+    Service::PARTICIPANTS.iter().any(|participant| participant.name() == name)
+}
+
 pub(super) fn transaction_id(text: &str) -> Result<TransactionId, Failure> {
     let id =
         Uuid::parse_str(text).map_err(|_| Failure::new(format!("a service answered {text:?} as a transaction id")))?;
@@ -177,7 +182,7 @@ fn record_fact(record: wire::Transaction) -> Result<RecordFact, Failure> {
             wire::ClientAnswer::Unspecified => None,
         },
         deadline_unix_ms: unix_ms(record.deadline.as_ref()),
-        participants: record.participants,
+        participants: record.participants.into_iter().filter(|name| is_asked(name)).collect(),
         client_id: record.client_id,
         request_id: record.request_id,
         holds_request: record.holds_request,

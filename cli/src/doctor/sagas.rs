@@ -4,7 +4,7 @@ use protocol::invariants::{SagaFact, StepFact, TransactionId};
 use protocol::saga::SagaState;
 use protocol::step::StepRow;
 
-use super::facts::{TRANSACTIONS_PER_PAGE, read, transaction_id};
+use super::facts::{TRANSACTIONS_PER_PAGE, is_asked, read, transaction_id};
 use crate::client::{Service, Services};
 use crate::failure::Failure;
 
@@ -17,7 +17,8 @@ pub fn fact(transaction: TransactionId, saga: wire::Saga) -> Result<SagaFact, Fa
         wire::SagaState::Compensated => SagaState::Compensated,
         wire::SagaState::Unspecified => return Err(Failure::new("the coordinator answered a saga without a state")),
     };
-    let steps = saga.steps.into_iter().map(|step| (step.name, step.participant)).collect();
+    let steps = saga.steps.into_iter().filter(|step| is_asked(&step.participant));
+    let steps = steps.map(|step| (step.name, step.participant)).collect();
     Ok(SagaFact { transaction, state, paused: saga.paused, steps })
 }
 

@@ -72,6 +72,10 @@ pub async fn without_row(coordinator: &Arc<Coordinator>, order_id: Uuid) -> Resu
             false => Err(status::not_found("ORDER_NOT_FOUND", "order", &order_id.to_string())),
         };
     };
+    if !record.participants.is_empty() && !record.participants.iter().any(|name| name == "order") {
+        // A transaction, but no order.
+        return Err(status::not_found("ORDER_NOT_FOUND", "order", &order_id.to_string()));
+    }
     let mut order = api::Order {
         order_id: order_id.to_string(),
         state: api::OrderState::Pending.into(),

@@ -10,7 +10,7 @@ use proto::assent::transaction::v1::{
     ExecuteTransactionRequest, ExecuteTransactionResponse, StepKind, TransactionBranch, TransactionMode,
 };
 use sqlx::PgPool;
-use tests::{Client, System, error_info, gbp, program, timed, until};
+use tests::{Client, System, doctor, error_info, gbp, program, timed, until};
 use tonic::{Code, Status};
 
 /// A system whose coordinator knows shipping-svc.
@@ -107,6 +107,8 @@ async fn branches_that_nobody_understands_commit_together_or_not_at_all() {
     world.client.settled(Duration::from_secs(5)).await;
     world.client.balance_becomes("iris", 700).await;
     assert_eq!(world.taken("leeds").await, 0);
+    assert_eq!(world.client.order(&done.transaction_id).await.unwrap_err().code(), Code::NotFound);
+    doctor::all_holds(&world.system).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,4 +143,5 @@ async fn a_participant_of_ones_own_is_a_step_of_a_saga_and_is_undone() {
         vec![step("payment", payment(1), Pivot, &[]), step("shipping", "leeds 1".into(), Compensatable, &["payment"])];
     let no_saga = world.execute("saga-3", TransactionMode::Saga, no_saga).await.unwrap_err();
     assert_eq!(no_saga.code(), Code::InvalidArgument);
+    doctor::all_holds(&world.system).await;
 }
