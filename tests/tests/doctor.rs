@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// A violation: what is done to which databases, and how it is taken back.
 ///
-/// In the statements and names, ID and OTHER stand for confirmed transactions, HELD for one that the inventory has
+/// In the statements and names, ID and OTHER stand for confirmed transactions, SAGA for a done saga, HELD for one that the inventory has
 /// prepared, and NOWHERE for an id that is in no database.
 struct Plant {
     /// All invariants that it violates: more than one only where one can't be violated without the other.
@@ -132,6 +132,12 @@ const PLANTS: &[Plant] = &[
         names: &["ID", "OTHER"],
     },
     Plant {
+        violates: &["saga-wholeness"],
+        plant: &[(Inventory, "UPDATE step_log SET state = 3 WHERE transaction_id = 'SAGA'")],
+        undo: &[(Inventory, "UPDATE step_log SET state = 1 WHERE transaction_id = 'SAGA'")],
+        names: &["SAGA"],
+    },
+    Plant {
         // Nobody can decide it, because its participant can't be asked.
         violates: &["in-doubt-resolves"],
         plant: &[(
@@ -145,10 +151,10 @@ const PLANTS: &[Plant] = &[
     },
 ];
 
-/// A quiet system with two confirmed orders and one hold in doubt, whose owner is alive as far as anyone knows.
+/// A quiet system with two confirmed orders, one more that was placed as a saga, and one hold in doubt, whose owner is alive as far as anyone knows.
 struct Garden {
     system: System,
-    ids: [(&'static str, String); 4],
+    ids: [(&'static str, String); 5],
 }
 
 impl Garden {
@@ -164,7 +170,10 @@ impl Garden {
             let answer = client.place(request_id, &Basket::of("rich").line("plant", 1, 500)).await;
             ids.push(answer.confirmed().expect("confirmed").to_owned());
         }
-        client.settled(std::time::Duration::from_secs(2)).await;
+        let client = client.in_saga_mode();
+        let saga = client.place("third", &Basket::of("rich").line("plant", 1, 500)).await;
+        let saga = saga.confirmed().expect("confirmed").to_owned();
+        client.settled(std::time::Duration::from_secs(5)).await;
         let sql = "INSERT INTO lease (name, owner_id, lease_until, address) VALUES ('ghost', 'ghost', now() + interval '1 h', '')";
         sqlx::query(sql).execute(&system.pool(Coordinator)).await.unwrap();
         let (held, nowhere) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
@@ -186,7 +195,7 @@ impl Garden {
         let prepared = client.participant(Inventory).prepare(request).await.unwrap().into_inner();
         assert_eq!(prepared.results[0].vote(), Vote::Yes);
         let [first, second] = ids.try_into().expect("two");
-        Garden { system, ids: [("ID", first), ("OTHER", second), ("HELD", held), ("NOWHERE", nowhere)] }
+        Garden { system, ids: [("ID", first), ("OTHER", second), ("SAGA", saga), ("HELD", held), ("NOWHERE", nowhere)] }
     }
 
     fn named(&self, text: &str) -> String {
@@ -233,6 +242,6 @@ async fn every_kind_of_violation_is_found_by_its_name_and_its_transaction() {
         found.extend(wrong.into_iter().map(str::to_owned));
         garden.run(undo).await;
     }
-    assert_eq!(found.len(), 11, "only {found:?}");
+    assert_eq!(found.len(), 12, "only {found:?}");
     doctor::all_holds(&garden.system).await;
 }

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 
 /// A system whose coordinator knows shipping-svc.
 struct World {
-    _system: System,
+    system: System,
     client: Client,
     postgres: Postgres,
     _shipping: Process,
@@ -38,7 +38,7 @@ impl World {
         let client = system.client();
         client.set_stock("rose", 10).await;
         client.open_account("iris", 1_000).await;
-        let world = World { _system: system, client, postgres, _shipping: shipping };
+        let world = World { system, client, postgres, _shipping: shipping };
         let shipments = world.shipments();
         until("shipping-svc has made its tables", Duration::from_secs(30), async || {
             sqlx::query("SELECT FROM shipment").execute(&shipments).await.is_ok()
