@@ -77,6 +77,27 @@ impl Resource for Inventory {
         store::holds::give_back(connection, branches).await
     }
 
+    /// Always by the guarded update of the sums, which is right beside any other way of holding: a step waits for no vote, so
+    /// there is nothing to lock for.
+    async fn execute(
+        &self,
+        connection: &mut PgConnection,
+        steps: &[StepBranch<Holds>],
+    ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
+        let branch = |step: &StepBranch<Holds>| PreparedBranch {
+            transaction_id: step.transaction_id,
+            branch: step.branch.clone(),
+        };
+        let branches: Vec<PreparedBranch<Holds>> = steps.iter().map(branch).collect();
+        let votes = store::strategy::escrow().take(&mut *connection, &branches).await?;
+        let held = branches.into_iter().zip(&votes).filter(|(_, vote)| vote.is_ok());
+        let held: Vec<PreparedBranch<Holds>> = held.map(|(branch, _)| branch).collect();
+        if !held.is_empty() {
+            store::holds::sell(connection, &held).await?;
+        }
+        Ok(votes)
+    }
+
     async fn compensate(
         &self,
         connection: &mut PgConnection,
