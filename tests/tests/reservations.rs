@@ -128,7 +128,7 @@ async fn a_reservation_ends_in_time_among_a_hundred_thousand_others() {
         SELECT reservation_id, 'crowd', customer, 1 FROM reservation;
         UPDATE stock SET reserved = 100000, version = version + 1 WHERE sku = 'crowd';
         INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, kind, reserved)
-        SELECT sku, version, 100000, on_hand, held, update_time, 13, 100000 FROM stock WHERE sku = 'crowd'";
+        SELECT sku, version, 100000, on_hand, held, update_time, 14, 100000 FROM stock WHERE sku = 'crowd'";
     sqlx::raw_sql(crowd).execute(&pool).await.unwrap();
     let mut made = Vec::new();
     for _ in 0..5 {
@@ -138,7 +138,7 @@ async fn a_reservation_ends_in_time_among_a_hundred_thousand_others() {
     // Each had its own second.
     let late_ms: Vec<f64> = sqlx::query_scalar(
         "SELECT extract(epoch FROM ended.create_time - begun.create_time)::float8 * 1000 - 1000
-         FROM movement begun JOIN movement ended USING (reservation_id) WHERE begun.kind = 13 AND ended.kind = 14",
+         FROM movement begun JOIN movement ended USING (reservation_id) WHERE begun.kind = 14 AND ended.kind = 15",
     )
     .fetch_all(&pool)
     .await
