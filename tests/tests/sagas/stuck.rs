@@ -1,7 +1,7 @@
 //! Sagas that can't go on hold up no others.
 use std::time::{Duration, Instant};
 
-use tests::{Scene, Service, System, assent, confirms};
+use tests::{Scene, Service, System, assent, confirms, until};
 
 /// So many sagas wait for a participant that is not there.
 const STUCK: i32 = 300;
@@ -35,15 +35,15 @@ async fn sagas_stuck_on_a_participant_that_is_away_slow_no_others_and_stay() {
     let slowest = requests.iter().map(|request| request.slowest()).max().unwrap();
     assert!(slowest < Duration::from_secs(2), "an order took {slowest:?} beside stuck sagas");
 
-    let listed = assent(&scene.system, &["tx", "ls", "--stuck", "--limit", "1000"]).await;
-    let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
-    let stuck = listed["transactions"].as_array().unwrap();
-    assert_eq!(stuck.len(), usize::try_from(STUCK).unwrap());
-    assert!(
-        stuck.iter().all(|it| it["stuck_reason"].as_str().unwrap().contains("ship at shipping")),
-        "{:?}",
-        stuck.first()
-    );
+    let system = &scene.system;
+    until("all of them are listed with what they wait for", Duration::from_secs(30), async || {
+        let listed = assent(system, &["tx", "ls", "--stuck", "--limit", "1000"]).await;
+        let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+        let stuck = listed["transactions"].as_array().unwrap();
+        assert_eq!(stuck.len(), usize::try_from(STUCK).unwrap());
+        stuck.iter().all(|it| it["stuck_reason"].as_str().unwrap().contains("ship at shipping"))
+    })
+    .await;
     // Once they are out of the way, all else is as it should be.
     sqlx::query("UPDATE saga SET paused = true, epoch = epoch + 1 WHERE end_time IS NULL")
         .execute(&database)
