@@ -1,5 +1,7 @@
 //! A private ZooKeeper that can be killed, frozen, made to forget, and started again.
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -56,8 +58,26 @@ impl ZooKeeper {
             command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(self.folder.path().join("zoo.cfg"));
             command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         });
-        wait_for_port(&process, self.port.number(), Instant::now() + Duration::from_secs(60));
+        let until = Instant::now() + Duration::from_secs(60);
+        wait_for_port(&process, self.port.number(), until);
+        // It listens before it serves, and closes sessions that are begun meanwhile.
+        while !self.serves() {
+            assert!(Instant::now() < until, "zookeeper does not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         *self.process() = Some(process);
+    }
+
+    fn serves(&self) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let mut connection = TcpStream::connect(self.address())?;
+            connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+            connection.write_all(b"srvr")?;
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.contains("Mode:"))
     }
 
     /// Ends it at once.
