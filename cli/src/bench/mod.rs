@@ -8,6 +8,7 @@ mod load;
 mod local;
 mod orders;
 mod overload;
+mod recovery;
 mod strategies;
 mod system;
 
@@ -29,6 +30,7 @@ pub enum Bench {
     Compare(compare::Compare),
     Strategies(strategies::Strategies),
     Growth(growth::Growth),
+    Recovery(recovery::Recovery),
 }
 
 impl Bench {
@@ -41,6 +43,7 @@ impl Bench {
             Bench::Compare(compare) => compare.run(services, output).await,
             Bench::Strategies(strategies) => strategies.run(output).await,
             Bench::Growth(growth) => growth.run(services, output).await,
+            Bench::Recovery(recovery) => recovery.run(services, output).await,
         }
     }
 }

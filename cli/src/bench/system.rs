@@ -37,6 +37,16 @@ pub struct System {
 impl System {
     /// Starts it on fresh data; must be called on the thread that lives as long as the process (see [`spawn::bound`]).
     pub async fn start(data_dir: &Path, port_base: u16, like: &Services) -> Result<Self, Failure> {
+        System::start_with(data_dir, port_base, like, &[]).await
+    }
+
+    /// The same; the services are told more, as environment variables.
+    pub async fn start_with(
+        data_dir: &Path,
+        port_base: u16,
+        like: &Services,
+        environment: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::new(format!("cannot start a system: {error}"));
         let own = std::env::current_exe().map_err(failed)?;
         let arguments: Vec<OsString> = vec![
@@ -52,6 +62,7 @@ impl System {
         let said = data_dir.with_extension("log");
         std::fs::create_dir_all(said.parent().unwrap_or(Path::new("."))).map_err(failed)?;
         let errors = std::fs::File::create(&said).map_err(failed)?;
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         let mut child = command.spawn().map_err(failed)?;
         let mut lines = BufReader::new(child.stdout.take().ok_or_else(|| Failure::new("no stdout"))?).lines();
