@@ -1,4 +1,4 @@
-//! The rarer calls: FENCE, END, a durable COMMIT, and reads of log rows.
+//! The rarer calls: END, a durable COMMIT, and reads of log rows.
 use std::time::Duration;
 
 use participant::{TransactionRef, crash_point};
@@ -6,7 +6,7 @@ use proto::assent::transaction::v1 as wire;
 use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
-use super::{Participant, Voted, refusal_of, vote_of};
+use super::Participant;
 
 const TIMEOUT: Duration = Duration::from_millis(2000);
 
@@ -36,19 +36,6 @@ pub struct BranchRow {
 }
 
 impl Participant {
-    /// FENCE: what stands there, after a durable no was written where nothing did.
-    pub async fn fence(&self, transaction: TransactionRef) -> Voted {
-        let request = wire::FenceRequest { transactions: vec![transaction.into()] };
-        let mut client = self.client.clone();
-        match self.call(client.fence(timed(request))).await {
-            Ok(response) => match response.results.into_iter().next() {
-                Some(result) => Voted { vote: vote_of(result.vote), refusal: result.refusal.map(refusal_of) },
-                None => Voted::unknown("PARTICIPANT_UNAVAILABLE", format!("{} answered no result", self.name)),
-            },
-            Err(error) => Voted::unknown("PARTICIPANT_UNAVAILABLE", error.to_string()),
-        }
-    }
-
     /// One log row.
     pub async fn branch(&self, transaction_id: Uuid) -> Result<Option<BranchRow>, CallError> {
         let request = wire::GetBranchRequest { transaction_id: transaction_id.to_string() };

@@ -1,11 +1,13 @@
-//! The participants, as the coordinator sees them: a channel each, one lane for PREPAREs, one for decisions and
-//! two for the steps of sagas.
+//! The participants, as the coordinator sees them: a channel each, one lane for PREPAREs, one for decisions, one for
+//! FENCEs and two for the steps of sagas.
 //!
 //! Generated types stop here: the rest of the coordinator sees votes, refusals and rows.
 pub mod branches;
 mod calls;
 mod decide;
 pub mod encoded;
+mod fence;
+mod lane;
 mod prepare;
 mod rounds;
 mod steps;
@@ -23,6 +25,8 @@ use crate::config::ParticipantAddress;
 
 pub use calls::{BranchRow, CallError};
 pub use decide::{DecisionLane, Waiter};
+use fence::Fence;
+use lane::Lane;
 pub use prepare::{PrepareLane, Voter};
 use rounds::Rounds;
 pub use steps::{StepLanes, Stepped};
@@ -58,6 +62,7 @@ pub struct Participant {
     pub decide: DecisionLane,
     /// Sends EXECUTEs and COMPENSATEs.
     pub steps: StepLanes,
+    fences: Lane<Fence>,
 }
 
 impl Participant {
@@ -101,6 +106,7 @@ impl Participants {
                 prepare: PrepareLane::start(address.name.clone(), channel.clone(), rounds.clone()),
                 decide: DecisionLane::start(address.name.clone(), client.clone(), channel.clone()),
                 steps: StepLanes::start(&address.name, &client),
+                fences: Lane::start(&address.name, &client),
                 client,
                 channel,
             });

@@ -1,22 +1,11 @@
-//! The lanes of sagas' steps to one participant: one for EXECUTEs, one for COMPENSATEs, each with one batched RPC in
-//! flight while the next batch collects. A participant that is slow or silent holds up nobody's steps elsewhere.
-use std::time::Duration;
-
+//! The lanes of sagas' steps to one participant: one for EXECUTEs, one for COMPENSATEs.
 use participant::{Refusal, crash_point};
-use prost::Message;
 use proto::assent::transaction::v1 as wire;
 use protocol::step::StepResult;
-use tokio::sync::{mpsc, oneshot};
-use tonic::{Code, Request, Status};
+use tonic::Status;
 
+use super::lane::{Call, Lane, timed};
 use super::{Client, refusal_of};
-
-/// Steps in one RPC, at most.
-const MAX_STEPS: usize = 1024;
-/// Bytes in one RPC, about: below the 4 MiB that gRPC peers accept by default.
-const MAX_BYTES: usize = 3_500_000;
-/// Longer than a participant takes to say that it is in doubt itself.
-const TIMEOUT: Duration = Duration::from_millis(2000);
 
 /// What became of a step, with the reason where it is none or doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,17 +14,6 @@ pub struct Stepped {
     pub result: StepResult,
     /// Why it is refused, or not known.
     pub refusal: Option<Refusal>,
-}
-
-/// A kind of RPC about steps.
-trait Call: Send + 'static {
-    type Ask: Message + Clone + Send;
-    type Reply: Send;
-
-    /// Sends a batch; one reply for each, in order, or fewer if the participant answers fewer.
-    fn call(client: Client, asks: Vec<Self::Ask>) -> impl Future<Output = Result<Vec<Self::Reply>, Status>> + Send;
-    /// The reply when none came.
-    fn doubt(refusal: Refusal) -> Self::Reply;
 }
 
 struct Execute;
@@ -88,127 +66,26 @@ impl Call for Compensate {
     }
 }
 
-fn timed<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(TIMEOUT);
-    request
-}
-
-type Asked<C> = (<C as Call>::Ask, oneshot::Sender<<C as Call>::Reply>);
-
 /// A handle on both lanes.
 #[derive(Clone)]
 pub struct StepLanes {
-    executes: mpsc::UnboundedSender<Asked<Execute>>,
-    compensates: mpsc::UnboundedSender<Asked<Compensate>>,
+    executes: Lane<Execute>,
+    compensates: Lane<Compensate>,
 }
 
 impl StepLanes {
     /// Starts the lanes' tasks.
     pub fn start(participant: &str, client: &Client) -> Self {
-        StepLanes {
-            executes: lane::<Execute>(participant.to_owned(), client.clone()),
-            compensates: lane::<Compensate>(participant.to_owned(), client.clone()),
-        }
+        StepLanes { executes: Lane::start(participant, client), compensates: Lane::start(participant, client) }
     }
 
     /// Has a step carried out.
     pub async fn execute(&self, step: wire::ExecuteStep) -> Stepped {
-        ask::<Execute>(&self.executes, step).await
+        self.executes.ask(step).await
     }
 
     /// Has a step undone; the reason where that was not acknowledged.
     pub async fn compensate(&self, step: wire::CompensateStep) -> Result<(), Refusal> {
-        ask::<Compensate>(&self.compensates, step).await
+        self.compensates.ask(step).await
     }
-}
-
-async fn ask<C: Call>(lane: &mpsc::UnboundedSender<Asked<C>>, ask: C::Ask) -> C::Reply {
-    let (reply, answer) = oneshot::channel();
-    // A lane that is gone answers nothing, which is the same doubt.
-    let _ = lane.send((ask, reply));
-    answer.await.unwrap_or_else(|_| C::doubt(Refusal::new("SHUTTING_DOWN", "the coordinator is shutting down")))
-}
-
-fn lane<C: Call>(participant: String, client: Client) -> mpsc::UnboundedSender<Asked<C>> {
-    let (asks, mut queue) = mpsc::unbounded_channel::<Asked<C>>();
-    tokio::spawn(async move {
-        let mut carried: Option<Asked<C>> = None;
-        loop {
-            let first = match carried.take() {
-                Some(asked) => asked,
-                None => match queue.recv().await {
-                    Some(asked) => asked,
-                    None => return,
-                },
-            };
-            let mut bytes = first.0.encoded_len();
-            let mut batch = vec![first];
-            while batch.len() < MAX_STEPS {
-                let Ok(asked) = queue.try_recv() else { break };
-                bytes += asked.0.encoded_len();
-                if bytes > MAX_BYTES {
-                    carried = Some(asked);
-                    break;
-                }
-                batch.push(asked);
-            }
-            batch.retain(|(_, reply)| !reply.is_closed());
-            if !batch.is_empty() {
-                send::<C>(&participant, &client, batch).await;
-            }
-        }
-    });
-    asks
-}
-
-/// Sends a batch and answers everyone in it. One that is refused as such is sent again one by one, so that one bad step
-/// can't fail its neighbours.
-async fn send<C: Call>(participant: &str, client: &Client, batch: Vec<Asked<C>>) {
-    let (asks, replies): (Vec<C::Ask>, Vec<_>) = batch.into_iter().unzip();
-    let alone = asks.len() == 1;
-    let again = if alone { Vec::new() } else { asks.clone() };
-    match in_time::<C>(client, asks).await {
-        Err(status) if !alone && is_about_one(&status) => {
-            for (ask, reply) in again.into_iter().zip(replies) {
-                let answered = in_time::<C>(client, vec![ask]).await;
-                let _ = reply.send(only::<C>(participant, answered.map(|mut replies| replies.pop())));
-            }
-        }
-        Ok(answers) => {
-            let mut answers = answers.into_iter();
-            for reply in replies {
-                let _ = reply.send(only::<C>(participant, Ok(answers.next())));
-            }
-        }
-        Err(status) => {
-            for reply in replies {
-                let _ = reply.send(only::<C>(participant, Err(status.clone())));
-            }
-        }
-    }
-}
-
-fn only<C: Call>(participant: &str, answered: Result<Option<C::Reply>, Status>) -> C::Reply {
-    match answered {
-        Ok(Some(reply)) => reply,
-        Ok(None) => {
-            C::doubt(Refusal::new("PARTICIPANT_UNAVAILABLE", format!("{participant} answered too few results")))
-        }
-        Err(status) => {
-            let invalid = status.code() == Code::InvalidArgument;
-            let reason = if invalid { "INVALID_ARGUMENT" } else { "PARTICIPANT_UNAVAILABLE" };
-            C::doubt(Refusal::new(reason, format!("{participant}: {}", super::calls::describe(&status))))
-        }
-    }
-}
-
-/// A peer that has stopped reading never sees the deadline in the header, so it is kept here as well.
-async fn in_time<C: Call>(client: &Client, asks: Vec<C::Ask>) -> Result<Vec<C::Reply>, Status> {
-    let late = || Status::deadline_exceeded(format!("no answer within {} ms", TIMEOUT.as_millis()));
-    tokio::time::timeout(TIMEOUT, C::call(client.clone(), asks)).await.unwrap_or_else(|_| Err(late()))
-}
-
-fn is_about_one(status: &Status) -> bool {
-    matches!(status.code(), Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted)
 }

@@ -16,13 +16,14 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::coordinator::Coordinator;
+use crate::store::Record;
 
 pub use lease::{keep_lease, take_lease};
 pub use locate::locate;
 pub use takeover::take_over;
 
-/// Runs at one time, at most.
-const MAX_RUNS: usize = 64;
+/// Runs at one time, at most: enough for full batches of FENCEs and of decided records.
+const MAX_RUNS: usize = 1024;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +79,7 @@ pub async fn recover(
     transaction: TransactionRef,
     participants: Vec<String>,
 ) -> Recovered {
-    let mut receiver = start(coordinator, transaction, participants);
+    let mut receiver = start(coordinator, transaction, participants, None);
     match receiver.wait_for(Option::is_some).await {
         Ok(recovered) => recovered.clone().unwrap_or_else(|| Recovered::in_doubt("the run told nothing")),
         Err(_) => Recovered::in_doubt("the coordinator stopped the run"),
@@ -89,6 +90,7 @@ fn start(
     coordinator: &Arc<Coordinator>,
     transaction: TransactionRef,
     participants: Vec<String>,
+    read: Option<Record>,
 ) -> watch::Receiver<Option<Recovered>> {
     let id = transaction.transaction_id;
     let mut running = lock(&coordinator.recoverer.running);
@@ -101,9 +103,10 @@ fn start(
     let coordinator = coordinator.clone();
     let tasks = coordinator.tasks.clone();
     tasks.spawn(async move {
-        // The semaphore is never closed.
-        let _permit = coordinator.recoverer.permits.acquire().await;
-        let recovered = run::run(&coordinator, transaction, &participants).await;
+        let recovered = match coordinator.recoverer.permits.acquire().await {
+            Ok(permit) => run::run(&coordinator, transaction, &participants, read, permit).await,
+            Err(_) => Recovered::in_doubt("no recovery runs any more"),
+        };
         coordinator.recoverer.note(id, &recovered);
         drop(place);
         let _ = sender.send(Some(recovered));

@@ -10,7 +10,7 @@ use participant::{Refusal, TransactionRef, crash_point, names};
 use protocol::record::{Abort, RecordState};
 use protocol::recovery::{Command, Event, Outcome, Recovery};
 use protocol::{Decision, Vote};
-use tokio::sync::oneshot;
+use tokio::sync::{SemaphorePermit, oneshot};
 
 use super::Recovered;
 use crate::coordinator::Coordinator;
@@ -23,12 +23,22 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(1);
 /// How often a run begins again when a record appears under its hands.
 const TRIES: u32 = 3;
 
-/// Runs Recover on a transaction.
-pub async fn run(coordinator: &Arc<Coordinator>, transaction: TransactionRef, participants: &[String]) -> Recovered {
+/// Runs Recover on a transaction; `read` is its record if that was read lately, and may be behind what stands.
+pub async fn run(
+    coordinator: &Arc<Coordinator>,
+    transaction: TransactionRef,
+    participants: &[String],
+    mut read: Option<Record>,
+    permit: SemaphorePermit<'_>,
+) -> Recovered {
+    let mut permit = Some(permit);
     for _ in 0..TRIES {
-        let record = match coordinator.store.record(transaction.transaction_id).await {
-            Ok(record) => record,
-            Err(error) => return Recovered::in_doubt(format!("the coordinator's database: {error}")),
+        let record = match read.take() {
+            Some(record) => Some(record),
+            None => match coordinator.store.record(transaction.transaction_id).await {
+                Ok(record) => record,
+                Err(error) => return Recovered::in_doubt(format!("the coordinator's database: {error}")),
+            },
         };
         if let Some(record) = record.as_ref().filter(|record| record.is_saga) {
             return of_saga(coordinator, record).await;
@@ -52,7 +62,7 @@ pub async fn run(coordinator: &Arc<Coordinator>, transaction: TransactionRef, pa
             fences: FuturesUnordered::new(),
             acknowledged: None,
         };
-        if let Some(recovered) = run.until_known().await {
+        if let Some(recovered) = run.until_known(&mut permit).await {
             return recovered;
         }
     }
@@ -90,7 +100,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// None when a STAGING record appeared whose participants this run did not know: it has to begin again.
-    async fn until_known(mut self) -> Option<Recovered> {
+    async fn until_known(mut self, permit: &mut Option<SemaphorePermit<'_>>) -> Option<Recovered> {
         let mut recovery = Recovery::new(self.names.len());
         let mut events = VecDeque::from([Event::Start]);
         let mut outcome = None;
@@ -107,6 +117,8 @@ impl Run<'_> {
                 }
             }
             if let Some(outcome) = outcome {
+                // The next run need not wait until this decision has arrived everywhere.
+                permit.take();
                 return Some(self.answer(outcome).await);
             }
             match self.fences.next().await {
@@ -157,12 +169,7 @@ impl Run<'_> {
         let name = self.names.get(participant).cloned().unwrap_or_default();
         self.fences.push(Box::pin(async move {
             let voted = match coordinator.participants.get(&name) {
-                Some(known) => {
-                    crash_point::pass("recover.before_fence");
-                    let voted = known.fence(transaction).await;
-                    crash_point::pass("recover.after_fence");
-                    voted
-                }
+                Some(known) => known.fence(transaction).await,
                 None => Voted::unknown("PARTICIPANT_UNAVAILABLE", format!("no participant is called {name:?}")),
             };
             (participant, voted)

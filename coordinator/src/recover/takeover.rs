@@ -17,7 +17,9 @@ use crate::coordinator::Coordinator;
 use crate::participants::{BranchRow, Participant};
 use crate::store::Record;
 
-/// Records and rows looked at in one round, at most; the next round goes on.
+/// Records looked at in one round, at most; the next round goes on.
+const MAX_RECORDS: i64 = 20_000;
+/// A participant's rows looked at in one round, at most: as many as it lists on one page.
 const MAX_ROWS: i32 = 5_000;
 
 /// Looks for abandoned transactions forever.
@@ -38,21 +40,22 @@ pub async fn take_over(coordinator: Arc<Coordinator>) {
 /// Returns the suspects for the next round.
 async fn take_over_records(coordinator: &Arc<Coordinator>, suspects: &HashSet<Uuid>) -> HashSet<Uuid> {
     let overdue = now_unix_ms() - 2 * i64::from(coordinator.args.lease_ms);
-    let abandoned = coordinator.store.abandoned(&coordinator.owner_id, overdue, i64::from(MAX_ROWS)).await;
+    let abandoned = coordinator.store.abandoned(&coordinator.owner_id, overdue, MAX_RECORDS).await;
     let records = abandoned.unwrap_or_else(|error| {
         tracing::debug!(%error, "abandoned records can't be read; looking again");
         Vec::new()
     });
     let mut next = HashSet::new();
-    for Record { transaction_id, deadline_unix_ms, owner_id, participants, .. } in records {
+    for record in records {
+        let Record { transaction_id, deadline_unix_ms, ref owner_id, .. } = record;
         if coordinator.active.drives(transaction_id) {
             continue;
         }
-        if *owner_id == *coordinator.owner_id && !suspects.contains(&transaction_id) {
+        if **owner_id == *coordinator.owner_id && !suspects.contains(&transaction_id) {
             next.insert(transaction_id);
             continue;
         }
-        start(coordinator, TransactionRef { transaction_id, deadline_unix_ms }, participants);
+        start(coordinator, TransactionRef { transaction_id, deadline_unix_ms }, Vec::new(), Some(record));
     }
     next
 }
@@ -84,7 +87,7 @@ async fn take_over_rows(coordinator: &Arc<Coordinator>, suspects: &HashSet<(Stri
             } else if live.contains(&row.owner_id) {
                 continue;
             }
-            start(coordinator, row.transaction, row.participants);
+            start(coordinator, row.transaction, row.participants, None);
         }
     }
     next
