@@ -11,6 +11,7 @@ pub mod money;
 mod order;
 mod output;
 mod participant;
+mod payment;
 mod replay;
 mod reservation;
 mod stock;
@@ -56,6 +57,8 @@ enum Verb {
     Reservation(reservation::Reservation),
     #[command(subcommand)]
     Account(account::Account),
+    #[command(subcommand)]
+    Payment(payment::Payment),
     #[command(subcommand)]
     Tx(tx::Tx),
     #[command(subcommand)]
@@ -113,6 +116,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             Verb::Stock(verb) => verb.run(&services, output).await,
             Verb::Reservation(verb) => verb.run(&services, output).await,
             Verb::Account(verb) => verb.run(&services, output).await,
+            Verb::Payment(verb) => verb.run(&services, output).await,
             Verb::Tx(verb) => verb.run(&services, output).await,
             Verb::Participant(verb) => verb.run(&services, output).await,
             Verb::Doctor(verb) => verb.run(&services, output).await,

@@ -5,15 +5,15 @@ use std::cell::RefCell;
 use fuzz::rpc::{Face, PARTICIPANT, Rpc};
 use participant::testing::face;
 
-const OWN: [Rpc; 4] = fuzz::rpcs!(
+const OWN: [Rpc; 6] = fuzz::rpcs!(
     "assent.payment.v1.PaymentService", proto::assent::payment::v1,
     "OpenAccount" => OpenAccountRequest, "Deposit" => DepositRequest, "GetAccount" => GetAccountRequest,
-    "ListEntries" => ListEntriesRequest,
+    "ListEntries" => ListEntriesRequest, "GetPayment" => GetPaymentRequest, "ListPayments" => ListPaymentsRequest,
 );
 
 thread_local! {
     static FACE: RefCell<Face> = RefCell::new(Face::new(
-        face(payment_svc::Payments, payment_svc::add_services),
+        face(payment_svc::Payments::default(), payment_svc::add_services),
         OWN.into_iter().chain(PARTICIPANT),
     ));
 }

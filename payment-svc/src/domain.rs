@@ -1,4 +1,6 @@
 //! Accounts, their ledger, and what can be authorised.
+mod branch;
+pub mod payment;
 #[cfg(test)]
 mod tests;
 
@@ -7,7 +9,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use participant::{Refusal, own_request};
 use proto::limits;
-use uuid::Uuid;
+use sha2::{Digest, Sha256};
+use uuid::{Builder, Uuid};
+
+pub use branch::{Branch, Part};
+pub use payment::{Effect, Ended, Payment};
 
 /// Where money comes from and where captures go: the ledger's own account of a currency.
 pub mod internal {
@@ -34,7 +40,7 @@ pub struct Account {
     pub currency: String,
     /// What is in it, authorised or not.
     pub balance_minor: i64,
-    /// What orders in doubt have authorised.
+    /// What is authorised: by transactions in doubt, or to be captured later.
     pub held_minor: i64,
     /// When it was opened.
     pub create_time: DateTime<Utc>,
@@ -131,6 +137,16 @@ fn insufficient_funds(wanted: &Authorisation, available_minor: i128) -> Refusal 
         .with("currency", currency)
         .with("requested_minor", amount_minor)
         .with("available_minor", available_minor)
+}
+
+/// The name of a booking that a saga's step makes, which may have several: sorted by the saga's time, as all are.
+pub fn booking_id_of_step(transaction_id: Uuid, step: &str) -> Uuid {
+    let hash = Sha256::new().chain_update(transaction_id).chain_update(step).finalize();
+    let mut millis = [0; 8];
+    let mut random = [0; 10];
+    millis[2..].copy_from_slice(&transaction_id.as_bytes()[..6]);
+    random.copy_from_slice(&hash[..10]);
+    Builder::from_unix_timestamp_millis(u64::from_be_bytes(millis), &random).into_uuid()
 }
 
 /// Minor units as a person writes them, such as 12.50.

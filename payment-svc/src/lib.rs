@@ -10,10 +10,11 @@ mod tests;
 use std::process::ExitCode;
 
 use clap::Parser;
-use participant::crash_point;
+use participant::{Context, crash_point};
 
 use crate::config::Args;
 
+pub use domain::Authorisation;
 pub use grpc::add_services;
 pub use resource::Payments;
 
@@ -23,14 +24,20 @@ pub async fn run() -> ExitCode {
         crash_point::SHARED.iter().chain(crash_point::PARTICIPANT).for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     }
-    let Args { listen, participant, .. } = Args::parse();
-    let ended =
-        participant::run(listen, participant, Payments, store::migrator(), grpc::add_services, grpc::SERVICES).await;
-    match ended {
+    match serve(Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("payment-svc: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let payments = Payments { validity_ms: args.authorisation_validity_ms };
+    let add_services = |context: &Context<Payments>, routes| {
+        tokio::spawn(store::expiry::expire_all(context.pool.clone()));
+        grpc::add_services(context, routes)
+    };
+    participant::run(args.listen, args.participant, payments, store::migrator(), add_services, grpc::SERVICES).await
 }

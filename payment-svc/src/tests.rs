@@ -1,4 +1,5 @@
 //! The payments on a real Postgres.
+mod payments;
 mod saga;
 
 use participant::testing::{self, Postgres, abort, audit, commit, prepare};
@@ -10,9 +11,9 @@ use proto::google::r#type::Money;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::domain::Authorisation;
+use crate::domain::{Authorisation, Branch};
 use crate::grpc::Accounts;
-use crate::resource::Payments;
+use crate::resource::{Payments, VALIDITY_MS};
 use crate::store;
 
 async fn start() -> (Postgres, Pool, Accounts) {
@@ -22,8 +23,14 @@ async fn start() -> (Postgres, Pool, Accounts) {
     (postgres, pool, service)
 }
 
-fn pay(account: &str, currency: &str, amount_minor: i64) -> PreparedBranch<Authorisation> {
-    testing::branch(Authorisation { account: account.to_owned(), currency: currency.to_owned(), amount_minor })
+const PAYMENTS: Payments = Payments { validity_ms: VALIDITY_MS };
+
+fn pay(account: &str, currency: &str, amount_minor: i64) -> PreparedBranch<Branch> {
+    testing::branch(Branch::Charge(Authorisation {
+        account: account.to_owned(),
+        currency: currency.to_owned(),
+        amount_minor,
+    }))
 }
 
 fn gbp(minor: i64) -> Option<Money> {
@@ -82,7 +89,7 @@ async fn funds_are_spent_in_the_order_of_arrival() {
         pay("bob", "GBP", i64::MAX),
         pay("ann", "GBP", i64::MAX),
     ];
-    let votes = prepare(&Payments, &pool, &batch).await;
+    let votes = prepare(&PAYMENTS, &pool, &batch).await;
     let reasons: Vec<_> =
         votes.iter().map(|vote| vote.as_ref().map_or_else(|no| no.reason.as_str(), |()| "")).collect();
     let short = "INSUFFICIENT_FUNDS";
@@ -92,7 +99,7 @@ async fn funds_are_spent_in_the_order_of_arrival() {
     assert_eq!((refusal.metadata["requested_minor"].as_str(), refusal.metadata["account"].as_str()), ("700", "ann"));
     assert_eq!((figures(&pool, "ann").await, figures(&pool, "bob").await), ((1_000, 1_000), (1_000, 1_000)));
     let prepared = [0, 2, 3, 4].map(|place: usize| batch[place].clone());
-    assert_eq!(audit(&Payments, &pool, &prepared).await, [""; 0]);
+    assert_eq!(audit(&PAYMENTS, &pool, &prepared).await, [""; 0]);
 }
 
 #[tokio::test]
@@ -106,7 +113,7 @@ async fn two_writers_at_once_never_overspend() {
             let mut held = 0;
             for _ in 0..10 {
                 let batch: Vec<_> = (0..8).flat_map(|_| [pay(first, "GBP", 1), pay(second, "GBP", 1)]).collect();
-                held += prepare(&Payments, &pool, &batch).await.iter().filter(|vote| vote.is_ok()).count();
+                held += prepare(&PAYMENTS, &pool, &batch).await.iter().filter(|vote| vote.is_ok()).count();
             }
             held
         }
@@ -128,11 +135,11 @@ async fn commit_captures_and_abort_voids() {
         pay("ann", "GBP", 0),
         pay("ann", "GBP", 250),
     ];
-    assert!(prepare(&Payments, &pool, &batch).await.iter().all(Result::is_ok));
+    assert!(prepare(&PAYMENTS, &pool, &batch).await.iter().all(Result::is_ok));
     assert_eq!(figures(&pool, "ann").await, (1_000, 750));
-    commit(&Payments, &pool, &batch[..4]).await;
+    commit(&PAYMENTS, &pool, &batch[..4]).await;
     assert_eq!(figures(&pool, "ann").await, (500, 250));
-    abort(&Payments, &pool, &batch[4..]).await;
+    abort(&PAYMENTS, &pool, &batch[4..]).await;
     assert_eq!((figures(&pool, "ann").await, figures(&pool, "jo").await), ((500, 0), (0, 0)));
     assert_eq!(figures(&pool, "assent:revenue:GBP").await, (500, 0));
     assert_eq!(figures(&pool, "assent:revenue:JPY").await, (500, 0));
@@ -142,13 +149,13 @@ async fn commit_captures_and_abort_voids() {
     assert_eq!(booked[0], ("capture".to_owned(), -100, ids[0].clone()));
     assert_eq!(booked[1], ("capture".to_owned(), -400, ids[1].clone()));
     assert_eq!((booked[2].0.as_str(), booked[2].1, booked.len()), ("deposit", 1_000, 3));
-    assert_eq!(audit(&Payments, &pool, &[]).await, [""; 0]);
+    assert_eq!(audit(&PAYMENTS, &pool, &[]).await, [""; 0]);
     // All of it again: a revenue account that is there already.
     let again = [pay("ann", "GBP", 500)];
-    prepare(&Payments, &pool, &again).await;
-    commit(&Payments, &pool, &again).await;
+    prepare(&PAYMENTS, &pool, &again).await;
+    commit(&PAYMENTS, &pool, &again).await;
     assert_eq!(figures(&pool, "assent:revenue:GBP").await, (1_000, 0));
-    assert_eq!(audit(&Payments, &pool, &[]).await, [""; 0]);
+    assert_eq!(audit(&PAYMENTS, &pool, &[]).await, [""; 0]);
 }
 
 #[tokio::test]
@@ -156,10 +163,10 @@ async fn the_audit_finds_planted_differences() {
     let (_postgres, pool, service) = start().await;
     open(&service, "ann", gbp(1_000), "").await.unwrap();
     let batch = [pay("ann", "GBP", 400)];
-    prepare(&Payments, &pool, &batch).await;
-    assert_eq!(audit(&Payments, &pool, &batch).await, [""; 0]);
+    prepare(&PAYMENTS, &pool, &batch).await;
+    assert_eq!(audit(&PAYMENTS, &pool, &batch).await, [""; 0]);
     assert_eq!(
-        audit(&Payments, &pool, &[]).await,
+        audit(&PAYMENTS, &pool, &[]).await,
         ["no-orphan-holds ann: 400 minor units held, but the 0 prepared transactions hold 0"]
     );
     sqlx::query("UPDATE account SET held_minor = 0, balance_minor = 1001 WHERE account = 'ann'")
@@ -167,7 +174,7 @@ async fn the_audit_finds_planted_differences() {
         .await
         .unwrap();
     assert_eq!(
-        audit(&Payments, &pool, &batch).await,
+        audit(&PAYMENTS, &pool, &batch).await,
         [
             "no-orphan-holds ann: 0 minor units held, but the 1 prepared transactions hold 400",
             "money-conserved ann: the balance is 1001 minor units, but the bookings sum to 1000",
@@ -178,7 +185,7 @@ async fn the_audit_finds_planted_differences() {
         .execute(&pool)
         .await
         .unwrap();
-    let found = audit(&Payments, &pool, &[]).await;
+    let found = audit(&PAYMENTS, &pool, &[]).await;
     let expected = "this booking from nobody to ann is not between two accounts of one currency";
     assert!(found.iter().any(|line| line.ends_with(expected)), "{found:?}");
 }
@@ -215,7 +222,7 @@ async fn shops_open_and_fill_accounts() {
     open(&service, "rich", gbp(i64::MAX - 1_002), "").await.unwrap();
     let too_much = open(&service, "richer", gbp(2), "").await.unwrap_err();
     assert_eq!(reason(&too_much), (Code::OutOfRange, "AMOUNT_OUT_OF_RANGE".to_owned()));
-    assert_eq!(audit(&Payments, &pool, &[]).await, [""; 0]);
+    assert_eq!(audit(&PAYMENTS, &pool, &[]).await, [""; 0]);
     let external = api::GetAccountRequest { account: "assent:external:GBP".into() };
     let external = service.get_account(Request::new(external)).await.unwrap().into_inner().account.unwrap();
     assert_eq!(external.balance, gbp(-i64::MAX));
@@ -241,8 +248,8 @@ async fn deposits_and_captures_at_once_wait_for_each_other_but_not_in_a_circle()
         async move {
             for _ in 0..20 {
                 let batch = ["c", "b", "a"].map(|account| pay(account, "GBP", 1));
-                assert!(prepare(&Payments, &pool, &batch).await.iter().all(Result::is_ok));
-                commit(&Payments, &pool, &batch).await;
+                assert!(prepare(&PAYMENTS, &pool, &batch).await.iter().all(Result::is_ok));
+                commit(&PAYMENTS, &pool, &batch).await;
             }
         }
     });
@@ -250,7 +257,7 @@ async fn deposits_and_captures_at_once_wait_for_each_other_but_not_in_a_circle()
         task.await.unwrap();
     }
     assert_eq!(figures(&pool, "assent:revenue:GBP").await, (60, 0));
-    assert_eq!(audit(&Payments, &pool, &[]).await, [""; 0]);
+    assert_eq!(audit(&PAYMENTS, &pool, &[]).await, [""; 0]);
 }
 
 #[tokio::test]
@@ -286,7 +293,8 @@ async fn bad_requests_are_told_what_is_wrong() {
 #[test]
 fn branches_are_checked_as_they_are_read() {
     let decode = |account: &str, amount| {
-        Payments.decode(&api::PaymentBranch { account: account.to_owned(), amount }.encode_to_vec())
+        PAYMENTS
+            .decode(&api::PaymentBranch { account: account.to_owned(), amount, ..Default::default() }.encode_to_vec())
     };
     assert_eq!(decode("ann", gbp(0)).unwrap(), *pay("ann", "GBP", 0).branch);
     let field = |account, amount| decode(account, amount).unwrap_err().field;
@@ -295,5 +303,41 @@ fn branches_are_checked_as_they_are_read() {
     assert_eq!(field("ann", None), "branch.amount");
     assert_eq!(field("ann", gbp(-1)), "branch.amount");
     assert_eq!(field("ann", Some(Money::default())), "branch.amount");
-    assert_eq!(Payments.decode(b"\xff\xff").unwrap_err().field, "branch");
+    assert_eq!(PAYMENTS.decode(b"\xff\xff").unwrap_err().field, "branch");
+}
+
+#[test]
+fn an_operation_takes_what_it_needs_and_nothing_else() {
+    let id = "01a20f32-e3ff-75c4-aa39-3a23c1c8cfa9";
+    let decode = |operation: api::PaymentOperation, account: &str, minor: Option<i64>, payment_id: &str| {
+        let branch = api::PaymentBranch {
+            account: account.to_owned(),
+            amount: minor.and_then(gbp),
+            operation: operation.into(),
+            payment_id: payment_id.to_owned(),
+            ..Default::default()
+        };
+        PAYMENTS.decode(&branch.encode_to_vec()).map_err(|invalid| invalid.field)
+    };
+    use api::PaymentOperation::{Authorise, Capture, Charge, Refund, Void};
+    for (operation, account, minor, payment_id) in [
+        (Charge, "ann", Some(1), ""),
+        (Authorise, "ann", Some(1), ""),
+        (Capture, "", Some(1), id),
+        (Void, "", None, id),
+        (Refund, "ann", Some(1), id),
+    ] {
+        assert!(decode(operation, account, minor, payment_id).is_ok(), "{operation:?}");
+    }
+    let wrong = |operation, account, minor, payment_id| decode(operation, account, minor, payment_id).unwrap_err();
+    assert_eq!(wrong(Charge, "ann", Some(1), id), "branch.payment_id");
+    assert_eq!(wrong(Authorise, "", Some(1), ""), "branch.account");
+    assert_eq!(wrong(Capture, "", Some(1), ""), "branch.payment_id");
+    assert_eq!(wrong(Capture, "", None, id), "branch.amount");
+    assert_eq!(wrong(Void, "", Some(1), id), "branch.amount");
+    assert_eq!(wrong(Refund, "a b", Some(1), id), "branch.account");
+    let final_refund = api::PaymentBranch { operation: Refund.into(), final_capture: true, ..Default::default() };
+    assert_eq!(PAYMENTS.decode(&final_refund.encode_to_vec()).unwrap_err().field, "branch.final_capture");
+    let unknown = api::PaymentBranch { operation: 99, ..Default::default() };
+    assert_eq!(PAYMENTS.decode(&unknown.encode_to_vec()).unwrap_err().field, "branch.operation");
 }

@@ -20,7 +20,13 @@ fn main() -> std::io::Result<()> {
     write_rpcs(&folder.join("order_rpcs"), orders().iter().chain(&participant(order_branch())))?;
     write_rpcs(&folder.join("payment_rpcs"), payment().iter().chain(&participant(payment_branch())))?;
     write_rpcs(&folder.join("coordinator_rpcs"), coordinator().iter())?;
-    let branches = [(0, stock_branch()), (1, order_branch()), (1, overflowing_order_branch()), (2, payment_branch())];
+    let branches = [
+        (0, stock_branch()),
+        (1, order_branch()),
+        (1, overflowing_order_branch()),
+        (2, payment_branch()),
+        (2, refund_branch()),
+    ];
     write(&folder.join("branches"), branches.map(|(participant, branch)| [vec![participant], branch].concat()))?;
     let random = || (0..8_u32).map(|seed| scattered(seed, 1 << (5 + seed % 6)));
     for target in ["place_order", "money"] {
@@ -103,8 +109,18 @@ fn overflowing_order_branch() -> Vec<u8> {
     OrderBranch { account, request_id, lines, total: pounds(0, 0) }.encode_to_vec()
 }
 
+fn refund_branch() -> Vec<u8> {
+    PaymentBranch {
+        amount: pounds(5, 100_000_000),
+        operation: PaymentOperation::Refund.into(),
+        payment_id: ID.to_owned(),
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
 fn payment_branch() -> Vec<u8> {
-    PaymentBranch { account: "alice".to_owned(), amount: pounds(5, 100_000_000) }.encode_to_vec()
+    PaymentBranch { account: "alice".to_owned(), amount: pounds(5, 100_000_000), ..Default::default() }.encode_to_vec()
 }
 
 fn transaction() -> Option<TransactionRef> {
@@ -153,6 +169,8 @@ fn payment() -> Vec<Vec<u8>> {
         DepositRequest { account: account(), amount: pounds(0, 10_000_000), request_id: request_id() }.encode_to_vec(),
         GetAccountRequest { account: "assent:revenue:GBP".to_owned() }.encode_to_vec(),
         ListEntriesRequest { account: account(), page_size: 3, page_token: String::new() }.encode_to_vec(),
+        GetPaymentRequest { payment_id: ID.to_owned() }.encode_to_vec(),
+        ListPaymentsRequest { account: account(), page_size: 3, page_token: String::new() }.encode_to_vec(),
     ]
 }
 

@@ -29,7 +29,8 @@ fn branch_of(account: &str, transaction: TransactionRef) -> PrepareBranch {
         transaction: Some(transaction),
         participants: vec!["payment".to_owned()],
         owner_id: "stranger".to_owned(),
-        branch: PaymentBranch { account: account.to_owned(), amount: Some(gbp(100)) }.encode_to_vec(),
+        branch: PaymentBranch { account: account.to_owned(), amount: Some(gbp(100)), ..Default::default() }
+            .encode_to_vec(),
     }
 }
 

@@ -150,7 +150,7 @@ fn of_own(own: Own, address: &str, sku: String, account: String, currency: &str)
         Own::Payment => {
             let branch = |minor| {
                 let amount = Some(Money::from_minor(currency, minor));
-                PaymentBranch { account: account.clone(), amount }.encode_to_vec()
+                PaymentBranch { account: account.clone(), amount, ..Default::default() }.encode_to_vec()
             };
             let setup =
                 format!("assent account open {account} --balance 10.00 --currency {currency} --payment {address}");

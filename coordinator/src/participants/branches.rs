@@ -46,6 +46,6 @@ pub fn of_order(order: &Order, request_id: &str) -> (InventoryBranch, OrderBranc
             .collect(),
         total: Some(total.clone()),
     };
-    let payment = PaymentBranch { account: order.account.clone(), amount: Some(total) };
+    let payment = PaymentBranch { account: order.account.clone(), amount: Some(total), ..Default::default() };
     (inventory, stored, payment)
 }

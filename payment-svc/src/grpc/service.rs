@@ -5,13 +5,14 @@ use proto::assent::payment::v1 as api;
 use proto::assent::payment::v1::payment_service_server::PaymentService;
 use proto::google::r#type::Money;
 use proto::limits;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 use super::wire;
+use crate::domain::payment::unknown_payment;
 use crate::domain::{Account, Denied, check_readable_account};
 use crate::store::account::{self, Incoming};
-use crate::store::entries;
+use crate::store::{entries, payments};
 
 /// PaymentService.
 pub struct Accounts {
@@ -96,7 +97,46 @@ impl PaymentService for Accounts {
         let read = entries::list(&self.pool, &account.account, before, page_size + 1).await;
         let read = read.map_err(|error| status::database(&error))?;
         let (page, next_page_token) = paging::cut(read, page_size, &list, |last| last.booking_id.to_string());
-        let entries = page.into_iter().map(|entry| wire::entry(&account, entry)).collect();
+        let entry = |entry| wire::entry(&account.account, &account.currency, entry);
+        let entries = page.into_iter().map(entry).collect();
         Ok(Response::new(api::ListEntriesResponse { entries, next_page_token }))
+    }
+
+    async fn get_payment(
+        &self,
+        request: Request<api::GetPaymentRequest>,
+    ) -> Result<Response<api::GetPaymentResponse>, Status> {
+        let payment_id = read_id("payment_id", &request.into_inner().payment_id)?;
+        let read = payments::get(&self.pool, payment_id).await.map_err(|error| status::database(&error))?;
+        let Some((payment, entries)) = read else {
+            let unknown = unknown_payment(payment_id);
+            return Err(status::error(Code::NotFound, &unknown.reason, unknown.message, &unknown.metadata));
+        };
+        let entry = |entry| wire::entry(&payment.account, &payment.currency, entry);
+        let entries = entries.into_iter().map(entry).collect();
+        let payment = api::Payment { entries, ..wire::payment(&payment) };
+        Ok(Response::new(api::GetPaymentResponse { payment: Some(payment) }))
+    }
+
+    async fn list_payments(
+        &self,
+        request: Request<api::ListPaymentsRequest>,
+    ) -> Result<Response<api::ListPaymentsResponse>, Status> {
+        let api::ListPaymentsRequest { account, page_size, page_token } = request.into_inner();
+        let page_size = paging::page_size(page_size)?;
+        if !account.is_empty() {
+            limits::check_account(&account).map_err(|wrong| status::invalid("account", wrong))?;
+        }
+        let list = ["payments", account.as_str()];
+        let before = match paging::position(&page_token, &list)? {
+            None => Uuid::max(),
+            Some(position) => read_id("page_token", &position)?,
+        };
+        let of_account = Some(account.as_str()).filter(|account| !account.is_empty());
+        let read = payments::list(&self.pool, of_account, before, page_size + 1).await;
+        let read = read.map_err(|error| status::database(&error))?;
+        let (page, next_page_token) = paging::cut(read, page_size, &list, |last| last.payment_id.to_string());
+        let payments = page.iter().map(wire::payment).collect();
+        Ok(Response::new(api::ListPaymentsResponse { payments, next_page_token }))
     }
 }

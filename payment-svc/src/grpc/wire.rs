@@ -7,7 +7,7 @@ use proto::assent::payment::v1 as api;
 use proto::google::r#type::Money;
 use tonic::{Code, Status};
 
-use crate::domain::{Account, Denied, Entry};
+use crate::domain::{Account, Denied, Ended, Entry, Payment};
 
 /// An account.
 pub fn account(account: Account) -> api::Account {
@@ -23,13 +23,39 @@ pub fn account(account: Account) -> api::Account {
 }
 
 /// An entry of an account.
-pub fn entry(account: &Account, entry: Entry) -> api::Entry {
+pub fn entry(account: &str, currency: &str, entry: Entry) -> api::Entry {
     api::Entry {
         booking_id: entry.booking_id.to_string(),
-        account: account.account.clone(),
-        amount: Some(Money::from_minor(&account.currency, entry.amount_minor)),
+        account: account.to_owned(),
+        amount: Some(Money::from_minor(currency, entry.amount_minor)),
         kind: entry.kind,
         create_time: Some(SystemTime::from(entry.create_time).into()),
+    }
+}
+
+/// A payment, without its entries.
+pub fn payment(payment: &Payment) -> api::Payment {
+    let money = |minor| Some(Money::from_minor(&payment.currency, minor));
+    let state = match payment.ended {
+        None => api::PaymentState::Authorised,
+        Some(Ended::Captured) => api::PaymentState::Captured,
+        Some(Ended::Voided) => api::PaymentState::Voided,
+        Some(Ended::Expired) => api::PaymentState::Expired,
+        Some(Ended::Replaced) => api::PaymentState::Replaced,
+    };
+    api::Payment {
+        payment_id: payment.payment_id.to_string(),
+        account: payment.account.clone(),
+        state: state.into(),
+        authorised: money(payment.authorised_minor),
+        captured: money(payment.captured_minor),
+        refunded: money(payment.refunded_minor),
+        capturable: money(payment.capturable_minor()),
+        capture_in_doubt: money(payment.capturing_minor),
+        refund_in_doubt: money(payment.refunding_minor),
+        expire_time: payment.expire_time.map(|time| SystemTime::from(time).into()),
+        create_time: Some(SystemTime::from(payment.create_time).into()),
+        entries: Vec::new(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Authorisations of a batch: held, captured, voided, each with the sums per account.
 use std::collections::BTreeMap;
 
-use participant::{PreparedBranch, Refusal};
+use participant::Refusal;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::domain::{Authorisation, Funds, decide, internal, sums};
 
@@ -59,18 +60,14 @@ pub async fn authorise(
     Ok(votes)
 }
 
-/// Captures: the held amounts leave the accounts and become revenue, one booking each. An amount of zero is no
+/// Captures charges: the held amounts leave the accounts and become revenue, one booking each. An amount of zero is no
 /// booking.
-pub async fn capture(
-    connection: &mut PgConnection,
-    batch: &[PreparedBranch<Authorisation>],
-) -> Result<(), sqlx::Error> {
-    let paid: Vec<&PreparedBranch<Authorisation>> =
-        batch.iter().filter(|branch| branch.branch.amount_minor != 0).collect();
+pub async fn capture(connection: &mut PgConnection, mut paid: Vec<(Uuid, &Authorisation)>) -> Result<(), sqlx::Error> {
+    paid.retain(|(_, charge)| charge.amount_minor != 0);
     if paid.is_empty() {
         return Ok(());
     }
-    let payers = sums(paid.iter().map(|branch| &*branch.branch));
+    let payers = sums(paid.iter().map(|(_, charge)| *charge));
     let mut revenues: BTreeMap<&str, i128> = BTreeMap::new();
     for ((_, currency), amount) in &payers {
         *revenues.entry(currency).or_default() += amount;
@@ -102,19 +99,19 @@ pub async fn capture(
     .bind(revenue_accounts)
     .bind(revenues.keys().copied().collect::<Vec<_>>())
     .bind(revenue_amounts)
-    .bind(paid.iter().map(|branch| branch.transaction_id).collect::<Vec<_>>())
-    .bind(paid.iter().map(|branch| branch.branch.account.as_str()).collect::<Vec<_>>())
-    .bind(paid.iter().map(|branch| internal::revenue(&branch.branch.currency)).collect::<Vec<_>>())
-    .bind(paid.iter().map(|branch| branch.branch.amount_minor).collect::<Vec<_>>())
+    .bind(paid.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(paid.iter().map(|(_, charge)| charge.account.as_str()).collect::<Vec<_>>())
+    .bind(paid.iter().map(|(_, charge)| internal::revenue(&charge.currency)).collect::<Vec<_>>())
+    .bind(paid.iter().map(|(_, charge)| charge.amount_minor).collect::<Vec<_>>())
     .fetch_one(connection)
     .await?;
     all_there(captured, payers.len())
 }
 
 /// Voids: the held amounts can be spent again.
-pub async fn void(
+pub async fn void<'a>(
     connection: &mut PgConnection,
-    batch: impl IntoIterator<Item = &Authorisation>,
+    batch: impl IntoIterator<Item = &'a Authorisation>,
 ) -> Result<(), sqlx::Error> {
     let mut returned = sums(batch);
     returned.values_mut().for_each(|amount| *amount = -*amount);
@@ -169,12 +166,12 @@ fn columns<'a>(sums: &Sums<'a>) -> Result<Columns<'a>, sqlx::Error> {
 }
 
 /// What was held fits 64 bits, because an account's balance does.
-fn minor(amount: i128) -> Result<i64, sqlx::Error> {
+pub(super) fn minor(amount: i128) -> Result<i64, sqlx::Error> {
     i64::try_from(amount).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 /// What is authorised exists; otherwise someone has tampered with the table, and nothing may be acknowledged.
-fn all_there(found: i64, expected: usize) -> Result<(), sqlx::Error> {
+pub(super) fn all_there(found: i64, expected: usize) -> Result<(), sqlx::Error> {
     if usize::try_from(found) == Ok(expected) {
         return Ok(());
     }

@@ -1,12 +1,16 @@
 //! The payment service's database: all its SQL.
 //!
-//! Batches change accounts of customers, in the order of their names, and then the revenue's. An RPC changes one account
-//! of a customer, and then the external one, which no batch touches. So nobody waits in a circle.
+//! Batches lock payments, in the order of their ids, change accounts of customers, in the order of their names, and then
+//! the revenue's. An RPC changes one account of a customer, and then the external one, which no batch touches. So nobody
+//! waits in a circle.
 pub mod account;
 pub mod audit;
+mod book;
 pub mod entries;
+pub mod expiry;
 pub mod holds;
-pub mod refunds;
+pub mod operations;
+pub mod payments;
 
 use sqlx::migrate::Migrator;
 

@@ -79,7 +79,7 @@ fn step(participant: &str, bytes: Vec<u8>, kind: StepKind, after: &[&str]) -> Tr
 }
 
 fn payment(pence: i64) -> Vec<u8> {
-    PaymentBranch { account: "iris".to_owned(), amount: Some(gbp(pence)) }.encode_to_vec()
+    PaymentBranch { account: "iris".to_owned(), amount: Some(gbp(pence)), ..Default::default() }.encode_to_vec()
 }
 
 fn stock(quantity: i64) -> Vec<u8> {
