@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use proto::assent::inventory::v1::inventory_service_client::InventoryServiceClient;
 use proto::assent::inventory::v1::reservation_service_client::ReservationServiceClient;
+use proto::assent::inventory::v1::waitlist_service_client::WaitlistServiceClient;
 use proto::assent::order::v1::order_service_client::OrderServiceClient;
 use proto::assent::order::v1::order_store_service_client::OrderStoreServiceClient;
 use proto::assent::payment::v1::payment_service_client::PaymentServiceClient;
@@ -128,6 +129,11 @@ impl Services {
     /// What carts keep for a time.
     pub async fn reservations(&self) -> Result<ReservationServiceClient<Channel>, Failure> {
         Ok(ReservationServiceClient::new(self.channel(Service::Inventory).await?))
+    }
+
+    /// Who waits for stock.
+    pub async fn waitlist(&self) -> Result<WaitlistServiceClient<Channel>, Failure> {
+        Ok(WaitlistServiceClient::new(self.channel(Service::Inventory).await?))
     }
 
     /// Accounts.

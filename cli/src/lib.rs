@@ -16,6 +16,7 @@ mod replay;
 mod reservation;
 mod stock;
 mod tx;
+mod waitlist;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,8 @@ enum Verb {
     Stock(stock::Stock),
     #[command(subcommand)]
     Reservation(reservation::Reservation),
+    #[command(subcommand)]
+    Waitlist(waitlist::Waitlist),
     #[command(subcommand)]
     Account(account::Account),
     #[command(subcommand)]
@@ -115,6 +118,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             Verb::Order(verb) => verb.run(&services, output).await,
             Verb::Stock(verb) => verb.run(&services, output).await,
             Verb::Reservation(verb) => verb.run(&services, output).await,
+            Verb::Waitlist(verb) => verb.run(&services, output).await,
             Verb::Account(verb) => verb.run(&services, output).await,
             Verb::Payment(verb) => verb.run(&services, output).await,
             Verb::Tx(verb) => verb.run(&services, output).await,

@@ -55,6 +55,9 @@ pub enum Reservation {
         /// How many a customer may have reserved; 0: the service's default
         #[arg(long, value_name = "N", default_value_t = 0)]
         max_per_customer: i64,
+        /// How long it is offered to somebody on its waitlist; 0: the service's default
+        #[arg(long, value_name = "MS", default_value_t = 0)]
+        offer_ttl_ms: i64,
     },
 }
 
@@ -112,8 +115,9 @@ impl Reservation {
                 client.release_reservation(request).await.map_err(write)?;
                 return output.print(&Done { done: true }, |_| "released".to_owned());
             }
-            Reservation::Policy { sku, ttl_ms, max_per_customer } => {
-                let request = services.request(wire::SetReservationPolicyRequest { sku, ttl_ms, max_per_customer });
+            Reservation::Policy { sku, ttl_ms, max_per_customer, offer_ttl_ms } => {
+                let policy = wire::SetReservationPolicyRequest { sku, ttl_ms, max_per_customer, offer_ttl_ms };
+                let request = services.request(policy);
                 client.set_reservation_policy(request).await.map_err(write)?;
                 return output.print(&Done { done: true }, |_| "set".to_owned());
             }

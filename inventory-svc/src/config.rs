@@ -7,6 +7,7 @@ use participant::config::Listen;
 
 use crate::store::reservations::Defaults;
 use crate::store::strategy::{Locks, Name};
+use crate::store::waitlist;
 
 /// Keeps stock, and holds and sells it as a participant of orders.
 #[derive(Debug, Clone, Parser)]
@@ -27,6 +28,9 @@ pub struct Args {
     /// How carts reserve.
     #[command(flatten)]
     pub reservations: ReservationArgs,
+    /// How customers wait for stock.
+    #[command(flatten)]
+    pub waitlist: WaitlistArgs,
     /// Flags of every participant.
     #[command(flatten)]
     pub participant: ParticipantArgs,
@@ -77,5 +81,27 @@ pub struct ReservationArgs {
 impl From<ReservationArgs> for Defaults {
     fn from(args: ReservationArgs) -> Defaults {
         Defaults { ttl_ms: args.reservation_ttl_ms, max_per_customer: args.reservation_limit }
+    }
+}
+
+/// How customers wait for a SKU that has no policy of its own.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WaitlistArgs {
+    /// How long what has become free is offered to somebody who waits for it, if its policy does not say, in milliseconds
+    #[arg(long, env = "ASSENT_OFFER_TTL_MS", default_value_t = 3_600_000, value_parser = clap::value_parser!(i64).range(1_000..=86_400_000))]
+    pub offer_ttl_ms: i64,
+    /// How many SKUs, or times, a customer may wait for at once
+    #[arg(long, env = "ASSENT_WAITLIST_LIMIT", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    pub waitlist_limit: i64,
+}
+
+impl WaitlistArgs {
+    /// The defaults; a customer may wait for no more than may be reserved.
+    pub fn defaults(&self, reservations: &ReservationArgs) -> waitlist::Defaults {
+        waitlist::Defaults {
+            offer_ttl_ms: self.offer_ttl_ms,
+            max_waiting: self.waitlist_limit,
+            max_per_customer: reservations.reservation_limit,
+        }
     }
 }

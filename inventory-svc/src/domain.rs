@@ -1,9 +1,11 @@
 //! Stock, what can be held of it, and what may be asked for.
+mod marks;
 mod movement;
 mod replay;
 mod reservation;
 #[cfg(test)]
 mod tests;
+mod waitlist;
 
 use std::collections::BTreeMap;
 
@@ -11,11 +13,13 @@ use chrono::{DateTime, Utc};
 use participant::{Refusal, own_request};
 use uuid::Uuid;
 
+pub use marks::Marks;
 pub use movement::{Balance, Kind, Movement};
 #[cfg(test)]
 pub use replay::Differs;
 pub use replay::{Difference, Replay};
 pub use reservation::{Claim, Reservation, Reserved, claimed};
+pub use waitlist::{Entry, EntryState, Offer, Waiting, offer};
 
 /// On hand of one SKU, at most.
 pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
@@ -31,6 +35,8 @@ pub struct Stock {
     pub version: i64,
     /// When it changed last.
     pub update_time: DateTime<Utc>,
+    /// What a change of it has to mind besides; nothing where it is read as it was.
+    pub marks: Marks,
 }
 
 /// What a branch holds: so many of each SKU, in the order in which the SKUs were first named; from these reservations, as
@@ -189,6 +195,26 @@ pub enum Denied {
     #[error("there is no reservation {reservation_id:?}: it has run out, was released, or was never made")]
     UnknownReservation {
         /// The reservation.
+        reservation_id: String,
+    },
+    /// The customer waits in too many places already.
+    #[error("{customer} waits {limit} times already; leave a waitlist first")]
+    WaitsTooOften {
+        /// Who.
+        customer: String,
+        /// How often one may.
+        limit: i64,
+    },
+    /// There is no such entry of a waitlist.
+    #[error("there is no entry {entry_id:?} of a waitlist: it ended long ago, or was never made")]
+    UnknownEntry {
+        /// The entry.
+        entry_id: String,
+    },
+    /// An offer stands as long as it does: others wait.
+    #[error("{reservation_id} is an offer of a waitlist, which can't be extended: others wait for it")]
+    OfferIsTimed {
+        /// The offer.
         reservation_id: String,
     },
     /// The request id stands for another request.

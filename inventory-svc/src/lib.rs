@@ -34,7 +34,9 @@ pub async fn run() -> ExitCode {
 
 async fn serve(args: Args) -> anyhow::Result<()> {
     let strategy = store::strategy::of(args.strategy, &args.locks.into())?;
-    let inventory = Inventory { strategy, writers: args.writers.into(), reservations: args.reservations.into() };
+    let waitlist = args.waitlist.defaults(&args.reservations);
+    let inventory =
+        Inventory { strategy, writers: args.writers.into(), reservations: args.reservations.into(), waitlist };
     let add_services = |context: &Context<Inventory>, routes| {
         tokio::spawn(store::reservations::expire_all(context.pool.clone()));
         grpc::add_services(context, routes)

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::domain::Holds;
 use crate::store::reservations::Defaults;
 use crate::store::strategy::Strategy;
+use crate::store::waitlist;
 use crate::{grpc, store};
 
 /// The inventory: holds stock at prepare, sells it at commit, gives it back at abort. As a saga's step
@@ -21,12 +22,15 @@ pub struct Inventory {
     pub(crate) writers: usize,
     /// How carts reserve, where nothing else is set.
     pub(crate) reservations: Defaults,
+    /// How customers wait, where nothing else is set.
+    pub(crate) waitlist: waitlist::Defaults,
 }
 
 impl Default for Inventory {
     fn default() -> Self {
         let reservations = Defaults { ttl_ms: 600_000, max_per_customer: i64::MAX };
-        Inventory { strategy: store::strategy::escrow(), writers: 1, reservations }
+        let waitlist = waitlist::Defaults { offer_ttl_ms: 3_600_000, max_waiting: 100, max_per_customer: i64::MAX };
+        Inventory { strategy: store::strategy::escrow(), writers: 1, reservations, waitlist }
     }
 }
 

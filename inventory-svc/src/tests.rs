@@ -3,6 +3,7 @@ mod ledger;
 mod reservations;
 mod saga;
 mod states;
+mod waitlist;
 mod watch;
 
 use std::time::Duration;

@@ -39,6 +39,8 @@ pub enum Invariant {
     NoOversell,
     /// The stock is what its movements come to.
     StockConserved,
+    /// Nothing is for sale that somebody waits for who would take it.
+    WaitersFirst,
     /// Every booking sums to zero, and the balances are what was booked.
     MoneyConserved,
     /// At most one attempt at a request takes effect.
@@ -51,7 +53,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them, in the order they are reported.
-    pub const ALL: [Invariant; 12] = [
+    pub const ALL: [Invariant; 13] = [
         Invariant::Atomicity,
         Invariant::Validity,
         Invariant::DecisionStability,
@@ -60,6 +62,7 @@ impl Invariant {
         Invariant::NoOrphanHolds,
         Invariant::NoOversell,
         Invariant::StockConserved,
+        Invariant::WaitersFirst,
         Invariant::MoneyConserved,
         Invariant::OneOrderPerRequest,
         Invariant::InDoubtResolves,
@@ -77,6 +80,7 @@ impl Invariant {
             Invariant::NoOrphanHolds => "no-orphan-holds",
             Invariant::NoOversell => "no-oversell",
             Invariant::StockConserved => "stock-conserved",
+            Invariant::WaitersFirst => "waiters-first",
             Invariant::MoneyConserved => "money-conserved",
             Invariant::OneOrderPerRequest => "one-order-per-request",
             Invariant::InDoubtResolves => "in-doubt-resolves",
@@ -249,7 +253,8 @@ impl Check {
 }
 
 /// Checks every invariant that shows across the databases: all but [`Invariant::NoOversell`],
-/// [`Invariant::StockConserved`] and [`Invariant::MoneyConserved`], which each participant can see for itself.
+/// [`Invariant::StockConserved`], [`Invariant::WaitersFirst`] and [`Invariant::MoneyConserved`], which each participant can
+/// see for itself.
 pub fn check(facts: &Facts, clock: &Clock) -> Vec<Check> {
     let mut transactions: Transactions = Transactions::new();
     for record in &facts.records {

@@ -150,7 +150,11 @@ fn view(invariant: Invariant, check: Option<Check>, audited: Option<Audited>) ->
     // What only a participant can see must have been seen by one: silence is no health.
     let within = matches!(
         invariant,
-        Invariant::NoOrphanHolds | Invariant::NoOversell | Invariant::StockConserved | Invariant::MoneyConserved
+        Invariant::NoOrphanHolds
+            | Invariant::NoOversell
+            | Invariant::StockConserved
+            | Invariant::WaitersFirst
+            | Invariant::MoneyConserved
     );
     let unchecked = (within && audited.is_none()) || (!within && !across);
     let mut violations = Vec::new();
@@ -232,9 +236,14 @@ mod tests {
     }
 
     fn sound_audits() -> BTreeMap<Invariant, Audited> {
-        [Invariant::NoOrphanHolds, Invariant::NoOversell, Invariant::StockConserved, Invariant::MoneyConserved]
-            .map(|invariant| (invariant, audited(Vec::new())))
-            .into()
+        let within = [
+            Invariant::NoOrphanHolds,
+            Invariant::NoOversell,
+            Invariant::StockConserved,
+            Invariant::WaitersFirst,
+            Invariant::MoneyConserved,
+        ];
+        within.map(|invariant| (invariant, audited(Vec::new()))).into()
     }
 
     const CLOCK: Clock = Clock { now_unix_ms: 0, in_doubt_grace_ms: 0, watermark_lag_ms: 0 };

@@ -1,13 +1,16 @@
 //! The inventory's gRPC face.
+mod again;
 mod branch;
 mod reservations;
 mod service;
+mod waitlist;
 mod watch;
 mod wire;
 
 use participant::Context;
 use proto::assent::inventory::v1::inventory_service_server::InventoryServiceServer;
 use proto::assent::inventory::v1::reservation_service_server::ReservationServiceServer;
+use proto::assent::inventory::v1::waitlist_service_server::WaitlistServiceServer;
 use tonic::service::Routes;
 
 use crate::resource::Inventory;
@@ -15,14 +18,23 @@ use crate::resource::Inventory;
 pub use branch::decode as decode_branch;
 pub use reservations::Reservations;
 pub use service::StockService;
+pub use waitlist::Waitlist;
 
 /// Full names of the services, for health.
-pub const SERVICES: &[&str] = &["assent.inventory.v1.InventoryService", "assent.inventory.v1.ReservationService"];
+pub const SERVICES: &[&str] = &[
+    "assent.inventory.v1.InventoryService",
+    "assent.inventory.v1.ReservationService",
+    "assent.inventory.v1.WaitlistService",
+];
 
 /// Adds the services.
 pub fn add_services(context: &Context<Inventory>, routes: Routes) -> Routes {
-    let Inventory { strategy, reservations, .. } = &*context.resource;
+    let Inventory { strategy, reservations, waitlist, .. } = &*context.resource;
     let stock = StockService::new(context.pool.clone(), strategy.clone());
     let reservations = Reservations::new(context.pool.clone(), *reservations);
-    routes.add_service(InventoryServiceServer::new(stock)).add_service(ReservationServiceServer::new(reservations))
+    let waitlist = Waitlist::new(context.pool.clone(), *waitlist);
+    routes
+        .add_service(InventoryServiceServer::new(stock))
+        .add_service(ReservationServiceServer::new(reservations))
+        .add_service(WaitlistServiceServer::new(waitlist))
 }

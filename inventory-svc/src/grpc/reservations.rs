@@ -1,25 +1,24 @@
 //! ReservationService: what carts keep for a time.
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use participant::own_write::{self, Writing};
+use participant::own_write::Writing;
 use participant::transaction::read_id;
 use participant::{Pool, caller, status};
 use proto::assent::inventory::v1 as api;
 use proto::assent::inventory::v1::reservation_service_server::ReservationService;
 use proto::limits;
 use sqlx::PgConnection;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::again::run_again;
 use crate::domain::{Denied, Holds, Reservation, check_range};
 use crate::store::reservations::{self, Defaults, Wanted};
 
 /// For how long something is reserved.
 const TTL_MS: RangeInclusive<i64> = 1_000..=86_400_000;
-/// How long a write that meets others is tried again.
-const TRIED_FOR: Duration = Duration::from_secs(3);
 
 /// ReservationService.
 pub struct Reservations {
@@ -33,36 +32,23 @@ impl Reservations {
         Reservations { pool, defaults }
     }
 
-    /// Runs a write, again while it meets others: it lets go of what it has and waits for a lock only briefly.
     async fn write<T, W>(&self, make: impl Fn() -> W) -> Result<T, Status>
     where
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut PgConnection) -> Writing<'c, T, Denied> + Send + 'static,
     {
-        let began = Instant::now();
-        loop {
-            match own_write::run(&self.pool, make()).await {
-                Err(failed) if failed.code() == Code::Unavailable && began.elapsed() < TRIED_FOR => {
-                    // What may have been written already is not for us to repeat.
-                    if crate::grpc::wire::reason(&failed) != "DATABASE_UNAVAILABLE" {
-                        return Err(failed);
-                    }
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                ended => return ended,
-            }
-        }
+        run_again(&self.pool, make).await
     }
 }
 
-fn ttl(ttl_ms: i64) -> Result<i64, Status> {
-    check_range(ttl_ms, *TTL_MS.start(), *TTL_MS.end()).map_err(|wrong| status::invalid("ttl_ms", wrong))?;
+fn ttl(field: &str, ttl_ms: i64) -> Result<i64, Status> {
+    check_range(ttl_ms, *TTL_MS.start(), *TTL_MS.end()).map_err(|wrong| status::invalid(field, wrong))?;
     Ok(ttl_ms)
 }
 
 /// Zero is none.
-fn optional(ttl_ms: i64) -> Result<Option<i64>, Status> {
-    if ttl_ms == 0 { Ok(None) } else { ttl(ttl_ms).map(Some) }
+fn optional(field: &str, ttl_ms: i64) -> Result<Option<i64>, Status> {
+    if ttl_ms == 0 { Ok(None) } else { ttl(field, ttl_ms).map(Some) }
 }
 
 fn wire(reservation: Reservation) -> api::Reservation {
@@ -101,7 +87,7 @@ impl ReservationService for Reservations {
             reservation_id: Uuid::new_v4(),
             customer: asked.customer,
             lines: lines(asked.lines)?,
-            ttl_ms: optional(asked.ttl_ms)?,
+            ttl_ms: optional("ttl_ms", asked.ttl_ms)?,
             client_id,
             request_id: asked.request_id,
         };
@@ -120,7 +106,7 @@ impl ReservationService for Reservations {
         request: Request<api::ExtendReservationRequest>,
     ) -> Result<Response<api::ExtendReservationResponse>, Status> {
         let api::ExtendReservationRequest { reservation_id, ttl_ms } = request.into_inner();
-        let (reservation_id, ttl_ms) = (read_id("reservation_id", &reservation_id)?, ttl(ttl_ms)?);
+        let (reservation_id, ttl_ms) = (read_id("reservation_id", &reservation_id)?, ttl("ttl_ms", ttl_ms)?);
         let extended = self.write(|| {
             move |connection: &mut PgConnection| -> Writing<'_, Reservation, Denied> {
                 Box::pin(async move { reservations::extend(connection, reservation_id, ttl_ms).await })
@@ -159,13 +145,13 @@ impl ReservationService for Reservations {
         &self,
         request: Request<api::SetReservationPolicyRequest>,
     ) -> Result<Response<api::SetReservationPolicyResponse>, Status> {
-        let api::SetReservationPolicyRequest { sku, ttl_ms, max_per_customer } = request.into_inner();
+        let api::SetReservationPolicyRequest { sku, ttl_ms, max_per_customer, offer_ttl_ms } = request.into_inner();
         limits::check_sku(&sku).map_err(|wrong| status::invalid("sku", wrong))?;
-        let ttl_ms = optional(ttl_ms)?;
+        let (ttl_ms, offer_ttl_ms) = (optional("ttl_ms", ttl_ms)?, optional("offer_ttl_ms", offer_ttl_ms)?);
         check_range(max_per_customer, 0, limits::MAX_QUANTITY)
             .map_err(|wrong| status::invalid("max_per_customer", wrong))?;
         let limit = Some(max_per_customer).filter(|limit| *limit != 0);
-        let set = reservations::set_policy(&self.pool, &sku, ttl_ms, limit).await;
+        let set = reservations::set_policy(&self.pool, &sku, ttl_ms, limit, offer_ttl_ms).await;
         set.map_err(|error| status::database(&error))?;
         Ok(Response::new(api::SetReservationPolicyResponse {}))
     }

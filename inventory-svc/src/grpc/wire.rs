@@ -151,6 +151,17 @@ impl From<Denied> for Status {
             Denied::UnknownReservation { reservation_id } => {
                 status::not_found("UNKNOWN_RESERVATION", "reservation", &reservation_id)
             }
+            Denied::WaitsTooOften { customer, limit } => {
+                let refusal = Refusal::new("WAITLIST_LIMIT", message).with("customer", customer);
+                status::refused(&refusal.with("limit", limit), &none)
+            }
+            Denied::UnknownEntry { entry_id } => {
+                status::not_found("UNKNOWN_WAITLIST_ENTRY", "waitlist entry", &entry_id)
+            }
+            Denied::OfferIsTimed { reservation_id } => {
+                let refusal = Refusal::new("OFFER_IS_TIMED", message).with("reservation_id", reservation_id);
+                status::refused(&refusal, &none)
+            }
             Denied::RequestIdReused(reused) => reused.into(),
         }
     }

@@ -6,10 +6,11 @@ use participant::audit::{Check, Violation};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{replay, reservations};
+use super::{replay, reservations, waitlist};
 use crate::domain::{Difference, Holds, sums};
 
-/// Checks no-orphan-holds and no-oversell, by the stock, and stock-conserved: that the stock is what its movements come to.
+/// Checks no-orphan-holds and no-oversell, by the stock; stock-conserved: that the stock is what its movements come to; and
+/// waiters-first: that nothing is for sale that somebody waits for.
 pub async fn check(
     connection: &mut PgConnection,
     prepared: &[PreparedBranch<Holds>],
@@ -36,7 +37,10 @@ pub async fn check(
     });
     let held: Vec<(&str, i64)> = touched.iter().map(|(sku, _, held, _)| (sku.as_str(), *held)).collect();
     let orphans = orphans(&held, prepared).into_iter().chain(of_reservations(connection, prepared).await?);
+    let unfair = waitlist::unfair(connection).await?.into_iter();
+    let unfair = unfair.map(|(subject, detail)| Violation { subject, detail, ..Violation::default() }).collect();
     Ok(vec![
+        Check { invariant: "waiters-first", checked_count, violations: unfair },
         Check { invariant: "no-orphan-holds", checked_count, violations: orphans.collect() },
         Check { invariant: "no-oversell", checked_count, violations: oversold.collect() },
         Check {

@@ -164,7 +164,8 @@ macro_rules! change {
             ") WHERE stock.sku = c.sku",
             $guard,
             " RETURNING stock.sku, stock.on_hand, stock.held, stock.version, stock.update_time, coalesce(stock.reserved, 0),
-                        coalesce(stock.buffer, 0), coalesce(stock.damaged, 0), coalesce(stock.quality_control, 0)"
+                        coalesce(stock.buffer, 0), coalesce(stock.damaged, 0), coalesce(stock.quality_control, 0),
+                        coalesce(stock.marks, 0)"
         )
     };
 }

@@ -8,7 +8,8 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::holds::Change;
-use crate::domain::{Balance, Claim, Holds, Kind, Movement, Stock, claimed};
+use super::supply;
+use crate::domain::{Balance, Claim, Holds, Kind, Marks, Movement, Stock, claimed};
 
 /// What becomes of stock in a batch: movements, in the order in which they happen.
 #[derive(Default)]
@@ -86,11 +87,22 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Writes the movements of a batch that has been carried out; `figures` are what its SKUs are since then.
+/// Writes the movements of a batch that has been carried out, and minds what follows from them; `figures` are what its SKUs
+/// are since then.
+pub async fn write(
+    connection: &mut PgConnection,
+    batch: &Batch<'_>,
+    figures: &BTreeMap<String, Stock>,
+) -> Result<(), sqlx::Error> {
+    insert(connection, batch, figures).await?;
+    supply::mind(connection, figures.values()).await.map(drop)
+}
+
+/// Writes the movements of a batch.
 ///
 /// Their places and balances are told from the end: what the update has answered, less the batch's sums, is where the first
 /// of them began. So the update and this insert are all that a batch costs, however many branches name one SKU.
-pub async fn write(
+pub async fn insert(
     connection: &mut PgConnection,
     batch: &Batch<'_>,
     figures: &BTreeMap<String, Stock>,
@@ -182,9 +194,10 @@ pub struct Asked<'a> {
     pub client_id: &'a str,
 }
 
-/// Writes a client's movement; `after` is what the SKU is since then.
-pub async fn write_one(connection: &mut PgConnection, asked: &Asked<'_>, after: &Stock) -> Result<(), sqlx::Error> {
-    let Stock { sku, balance, version, update_time } = after;
+/// Writes a client's movement, and minds what follows from it; `after` is what the SKU is since then. Answers what it is at
+/// the end.
+pub async fn write_one(connection: &mut PgConnection, asked: &Asked<'_>, after: Stock) -> Result<Stock, sqlx::Error> {
+    let Stock { sku, balance, version, update_time, .. } = &after;
     sqlx::query(
         "INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, request_id, actor, kind,
                                reserved, buffer, damaged, quality_control)
@@ -204,9 +217,10 @@ pub async fn write_one(connection: &mut PgConnection, asked: &Asked<'_>, after: 
     .bind(balance.buffer)
     .bind(balance.damaged)
     .bind(balance.quality_control)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    let mut minded = supply::mind(connection, [&after]).await?;
+    Ok(minded.remove(&after.sku).unwrap_or(after))
 }
 
 /// The columns of a movement; they are read by name.
@@ -274,6 +288,7 @@ pub async fn at(executor: impl PgExecutor<'_>, sku: &str, time: DateTime<Utc>) -
         balance: after,
         version: sequence,
         update_time: create_time,
+        marks: Marks::default(),
     }))
 }
 

@@ -13,6 +13,8 @@ pub mod returns;
 pub mod states;
 pub mod stock;
 pub mod strategy;
+mod supply;
+pub mod waitlist;
 
 use sqlx::migrate::Migrator;
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::holds::{Guard, all_there, change};
 use super::ledger::{self, Batch, Line};
-use crate::domain::{Denied, Kind, Reservation, out_of_stock, unknown_sku};
+use super::waitlist;
+use crate::domain::{Denied, EntryState, Kind, Reservation, out_of_stock, unknown_sku};
 
 /// What a cart is to keep.
 #[derive(Debug, Clone)]
@@ -159,8 +160,14 @@ pub async fn extend(
     reservation_id: Uuid,
     ttl_ms: i64,
 ) -> Result<Result<Reservation, Denied>, sqlx::Error> {
-    let extend = "UPDATE reservation SET expire_time = now() + $2 * interval '1 millisecond' WHERE reservation_id = $1";
-    sqlx::query(extend).bind(reservation_id).bind(ttl_ms).execute(&mut *connection).await?;
+    let extend = "UPDATE reservation
+        SET expire_time = CASE WHEN entry_id IS NULL THEN now() + $2 * interval '1 millisecond' ELSE expire_time END
+        WHERE reservation_id = $1 RETURNING entry_id IS NOT NULL";
+    let is_offer: Option<bool> =
+        sqlx::query_scalar(extend).bind(reservation_id).bind(ttl_ms).fetch_optional(&mut *connection).await?;
+    if is_offer == Some(true) {
+        return Ok(Err(Denied::OfferIsTimed { reservation_id: reservation_id.to_string() }));
+    }
     let extended = get(connection, reservation_id).await?;
     Ok(extended.ok_or_else(|| Denied::UnknownReservation { reservation_id: reservation_id.to_string() }))
 }
@@ -168,29 +175,51 @@ pub async fn extend(
 /// Ends a reservation before its time; one that is gone already is as it should be.
 pub async fn release(connection: &mut PgConnection, reservation_id: Uuid) -> Result<Result<(), Denied>, sqlx::Error> {
     wait_briefly(connection).await?;
-    let gone: Vec<(Uuid, String, i64)> = sqlx::query_as(
-        "WITH gone AS (DELETE FROM reservation WHERE reservation_id = $1)
-         DELETE FROM reservation_line WHERE reservation_id = $1 RETURNING reservation_id, sku, quantity",
+    let gone: Vec<Gone> = sqlx::query_as(
+        "WITH gone AS (DELETE FROM reservation WHERE reservation_id = $1 RETURNING reservation_id, entry_id)
+         DELETE FROM reservation_line USING gone WHERE reservation_line.reservation_id = gone.reservation_id
+         RETURNING reservation_line.reservation_id, sku, quantity, entry_id",
     )
     .bind(reservation_id)
     .fetch_all(&mut *connection)
     .await?;
-    free(connection, &gone, "RELEASED").await?;
+    free(connection, &gone, "RELEASED", EntryState::Left).await?;
     Ok(Ok(()))
 }
 
-/// Gives back what reservations had left.
-async fn free(
-    connection: &mut PgConnection,
-    lines: &[(Uuid, String, i64)],
-    reason: &'static str,
-) -> Result<(), sqlx::Error> {
+/// A line of a reservation that has ended, and what it had left.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Gone {
+    /// The reservation.
+    pub reservation_id: Uuid,
+    /// The article.
+    pub sku: String,
+    /// How many.
+    pub quantity: i64,
+    /// Whose offer it was, if it was one.
+    pub entry_id: Option<Uuid>,
+}
+
+/// The movements that give back what reservations had left.
+pub fn unreserved<'a>(gone: &'a [Gone], reason: &'static str) -> Batch<'a> {
     let mut batch = Batch::default();
-    for (reservation_id, sku, quantity) in lines.iter().filter(|(.., quantity)| *quantity > 0) {
+    for Gone { reservation_id, sku, quantity, .. } in gone.iter().filter(|gone| gone.quantity > 0) {
         batch.add(line(Kind::Unreserved, sku, *quantity, *reservation_id, Some(reason)));
     }
+    batch
+}
+
+/// Gives back what reservations had left. A wait whose offer it was ends so, before the units are offered to the next.
+async fn free(
+    connection: &mut PgConnection,
+    gone: &[Gone],
+    reason: &'static str,
+    ends: EntryState,
+) -> Result<(), sqlx::Error> {
+    let batch = unreserved(gone, reason);
     let figures = change(connection, &batch.changes, Guard::Locked).await?;
     all_there(figures.len(), batch.changes.len())?;
+    waitlist::end(connection, gone, ends).await?;
     ledger::write(connection, &batch, &figures).await
 }
 
@@ -218,14 +247,15 @@ pub async fn expire(pool: &Pool) -> Result<i64, sqlx::Error> {
             local.rollback().await?;
             return Ok(0);
         }
-        let gone: Vec<(Uuid, String, i64)> = sqlx::query_as(
-            "WITH gone AS (DELETE FROM reservation WHERE reservation_id = ANY($1::uuid[]))
-             DELETE FROM reservation_line WHERE reservation_id = ANY($1::uuid[]) RETURNING reservation_id, sku, quantity",
+        let gone: Vec<Gone> = sqlx::query_as(
+            "WITH gone AS (DELETE FROM reservation WHERE reservation_id = ANY($1::uuid[]) RETURNING reservation_id, entry_id)
+             DELETE FROM reservation_line USING gone WHERE reservation_line.reservation_id = gone.reservation_id
+             RETURNING reservation_line.reservation_id, sku, quantity, entry_id",
         )
         .bind(&due)
         .fetch_all(&mut *local)
         .await?;
-        free(&mut local, &gone, "EXPIRED").await?;
+        free(&mut local, &gone, "EXPIRED", EntryState::Lapsed).await?;
         local.commit().await?;
         Ok(i64::try_from(due.len()).unwrap_or(AT_ONCE))
     });
@@ -235,12 +265,19 @@ pub async fn expire(pool: &Pool) -> Result<i64, sqlx::Error> {
 /// How often is looked for what has run out.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// At how many looks waits that ended long ago are forgotten.
+const FORGETS_EVERY: u64 = 600;
+
 /// Ends reservations as they run out, forever. Whatever dies meanwhile leaves them to the next look.
 pub async fn expire_all(pool: Pool) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for number in 0_u64.. {
         ticks.tick().await;
+        if number.is_multiple_of(FORGETS_EVERY) {
+            // Else the next time.
+            let _ = pool.run(async |connection: &mut PgConnection| waitlist::forget(connection).await).await;
+        }
         loop {
             match expire(&pool).await {
                 Ok(AT_ONCE) => (),
@@ -260,14 +297,16 @@ pub async fn set_policy(
     sku: &str,
     ttl_ms: Option<i64>,
     max_per_customer: Option<i64>,
+    offer_ttl_ms: Option<i64>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO reservation_policy (sku, ttl_ms, max_per_customer) VALUES ($1, $2, $3)
-         ON CONFLICT (sku) DO UPDATE SET ttl_ms = $2, max_per_customer = $3",
+        "INSERT INTO reservation_policy (sku, ttl_ms, max_per_customer, offer_ttl_ms) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (sku) DO UPDATE SET ttl_ms = $2, max_per_customer = $3, offer_ttl_ms = $4",
     )
     .bind(sku)
     .bind(ttl_ms)
     .bind(max_per_customer)
+    .bind(offer_ttl_ms)
     .execute(executor)
     .await
     .map(drop)

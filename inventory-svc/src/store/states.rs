@@ -34,7 +34,7 @@ pub async fn set_buffer(
         "UPDATE stock SET buffer = nullif($2, 0), version = version + 1, update_time = greatest(now(), update_time)
          WHERE sku = $1
          RETURNING sku, on_hand, held, version, update_time, coalesce(reserved, 0), coalesce(buffer, 0),
-                   coalesce(damaged, 0), coalesce(quality_control, 0)",
+                   coalesce(damaged, 0), coalesce(quality_control, 0), coalesce(marks, 0)",
     )
     .bind(sku)
     .bind(buffer)
@@ -43,8 +43,7 @@ pub async fn set_buffer(
     let Some(row) = row else { return Ok(Err(Denied::UnknownSku { sku: sku.to_owned() })) };
     let after = stock(row);
     let asked = Asked { kind: Kind::Buffered, quantity: buffer, request_id: "", client_id };
-    ledger::write_one(connection, &asked, &after).await?;
-    Ok(Ok(after))
+    Ok(Ok(ledger::write_one(connection, &asked, after).await?))
 }
 
 /// Moves units, once for each request.
@@ -81,7 +80,7 @@ pub async fn move_units(connection: &mut PgConnection, asked: &Move) -> Result<R
                 update_time = greatest(now(), update_time)
          WHERE sku = $1
          RETURNING sku, on_hand, held, version, update_time, coalesce(reserved, 0), coalesce(buffer, 0),
-                   coalesce(damaged, 0), coalesce(quality_control, 0)",
+                   coalesce(damaged, 0), coalesce(quality_control, 0), coalesce(marks, 0)",
     )
     .bind(sku)
     .bind(after.on_hand)
@@ -91,6 +90,5 @@ pub async fn move_units(connection: &mut PgConnection, asked: &Move) -> Result<R
     .await?;
     let after = stock(row);
     let asked = Asked { kind: *kind, quantity: *quantity, request_id, client_id };
-    ledger::write_one(connection, &asked, &after).await?;
-    Ok(Ok(after))
+    Ok(Ok(ledger::write_one(connection, &asked, after).await?))
 }

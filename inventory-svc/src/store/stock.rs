@@ -4,7 +4,7 @@ use participant::own_request;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::ledger::{self, Asked};
-use crate::domain::{Balance, Denied, Kind, MAX_ON_HAND, Stock};
+use crate::domain::{Balance, Denied, Kind, MAX_ON_HAND, Marks, Stock};
 
 /// A change by so many, under the client's name for it.
 #[derive(Debug, Clone)]
@@ -19,12 +19,13 @@ pub struct Adjustment {
     pub request_id: String,
 }
 
-type Row = (String, i64, i64, i64, DateTime<Utc>, i64, i64, i64, i64);
+type Row = (String, i64, i64, i64, DateTime<Utc>, i64, i64, i64, i64, i32);
 
 /// A row as it is read.
 pub fn stock(row: Row) -> Stock {
-    let (sku, on_hand, held, version, update_time, reserved, buffer, damaged, quality_control) = row;
-    Stock { sku, balance: Balance { on_hand, held, reserved, buffer, damaged, quality_control }, version, update_time }
+    let (sku, on_hand, held, version, update_time, reserved, buffer, damaged, quality_control, marks) = row;
+    let balance = Balance { on_hand, held, reserved, buffer, damaged, quality_control };
+    Stock { sku, balance, version, update_time, marks: Marks::of_bits(marks) }
 }
 
 /// The columns of a row, in its order.
@@ -33,7 +34,7 @@ macro_rules! with_columns {
         concat!(
             $before,
             " sku, on_hand, held, version, update_time, coalesce(reserved, 0), coalesce(buffer, 0), coalesce(damaged, 0), ",
-            "coalesce(quality_control, 0) ",
+            "coalesce(quality_control, 0), coalesce(marks, 0) ",
             $after
         )
     };
@@ -79,8 +80,7 @@ pub async fn set(
         Some(row) => {
             let counted = Asked { kind: Kind::Counted, quantity: on_hand, request_id: "", client_id };
             let stock = stock(row);
-            ledger::write_one(connection, &counted, &stock).await?;
-            Ok(Ok(stock))
+            Ok(Ok(ledger::write_one(connection, &counted, stock).await?))
         }
         None => {
             let held = get(connection, sku).await?.map(|stock| stock.balance.held + stock.balance.reserved);
@@ -106,11 +106,13 @@ pub async fn adjust(
         }
     }
     let changed = change(connection, sku, *delta).await?;
-    if let Ok(stock) = &changed {
-        let kind = if *delta > 0 { Kind::Received } else { Kind::Adjusted };
-        ledger::write_one(connection, &Asked { kind, quantity: *delta, request_id, client_id }, stock).await?;
-    }
-    Ok(changed)
+    let stock = match changed {
+        Ok(stock) => stock,
+        Err(denied) => return Ok(Err(denied)),
+    };
+    let kind = if *delta > 0 { Kind::Received } else { Kind::Adjusted };
+    let asked = Asked { kind, quantity: *delta, request_id, client_id };
+    Ok(Ok(ledger::write_one(connection, &asked, stock).await?))
 }
 
 /// Adds to or takes from what is on hand, if the result is one that may be.

@@ -145,7 +145,8 @@ async fn a_customer_keeps_no_more_than_one_may() {
     for sku in ["a", "b"] {
         set(&service, sku, 100).await.unwrap();
     }
-    let policy = api::SetReservationPolicyRequest { sku: "b".to_owned(), ttl_ms: 5_000, max_per_customer: 2 };
+    let policy =
+        api::SetReservationPolicyRequest { sku: "b".to_owned(), ttl_ms: 5_000, max_per_customer: 2, offer_ttl_ms: 0 };
     carts.set_reservation_policy(Request::new(policy)).await.unwrap();
     let first = reserve(&carts, "alice", &[("a", 9), ("b", 2)]).await.unwrap();
     for lines in [&[("a", 2)][..], &[("b", 1)]] {

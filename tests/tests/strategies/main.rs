@@ -4,3 +4,4 @@
 mod conformance;
 mod locks;
 mod shop;
+mod waitlist;

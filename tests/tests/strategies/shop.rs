@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use participant::testing::{Port, Postgres, Redis, ZooKeeper, folder};
 use prost::Message;
 use proto::assent::inventory::v1::inventory_service_client::InventoryServiceClient;
+use proto::assent::inventory::v1::waitlist_service_client::WaitlistServiceClient;
 use proto::assent::inventory::v1::{
     GetStockRequest, GetStrategyRequest, InventoryBranch, SetStockRequest, StockItem, StockLine, VerifyStockRequest,
 };
 use proto::assent::transaction::v1::participant_service_client::ParticipantServiceClient;
 use proto::assent::transaction::v1::{
-    Acknowledgement, AuditRequest, CommitRequest, FenceRequest, PrepareBranch, PrepareRequest, TransactionRef, Vote,
+    AbortBranch, AbortRequest, Acknowledgement, AuditRequest, CommitRequest, FenceRequest, PrepareBranch,
+    PrepareRequest, Refusal, TransactionRef, Vote,
 };
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
@@ -90,6 +92,11 @@ impl Shop {
         InventoryServiceClient::new(self.channels[place].clone())
     }
 
+    /// Who waits, by a process.
+    pub fn waitlist(&self, place: usize) -> WaitlistServiceClient<Channel> {
+        WaitlistServiceClient::new(self.channels[place].clone())
+    }
+
     /// Now one process, now the other.
     pub fn next(&self) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed) % self.channels.len()
@@ -152,6 +159,20 @@ impl Shop {
         loop {
             let request = CommitRequest { transactions: vec![transaction.clone()], durable: true };
             let answer = self.participant(self.next()).commit(timed(request)).await;
+            let answer = answer.map(|answer| answer.into_inner().acknowledgements().collect::<Vec<_>>());
+            if answer.is_ok_and(|acknowledged| acknowledged == [Acknowledgement::Done]) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Gives back what is held, however often that takes.
+    pub async fn abort(&self, transaction: &TransactionRef) {
+        loop {
+            let refusal = Refusal { reason: "TIMED_OUT".to_owned(), ..Default::default() };
+            let branch = AbortBranch { transaction: Some(transaction.clone()), refusal: Some(refusal) };
+            let answer = self.participant(self.next()).abort(timed(AbortRequest { branches: vec![branch] })).await;
             let answer = answer.map(|answer| answer.into_inner().acknowledgements().collect::<Vec<_>>());
             if answer.is_ok_and(|acknowledged| acknowledged == [Acknowledgement::Done]) {
                 return;

@@ -1,0 +1,39 @@
+//! What follows from a change of stock, in the same local transaction, for SKUs that are marked: nobody sees what was freed
+//! before those who wait for it have got theirs. It is called where movements are written, so no change can leave it out.
+use std::collections::BTreeMap;
+
+use sqlx::PgConnection;
+
+use super::waitlist;
+use crate::domain::{Marks, Stock};
+
+/// Minds what the SKUs that have changed are marked with. Their rows are locked. Answers what those are that have changed
+/// by it.
+pub async fn mind<'a>(
+    connection: &mut PgConnection,
+    changed: impl IntoIterator<Item = &'a Stock>,
+) -> Result<BTreeMap<String, Stock>, sqlx::Error> {
+    let marked: Vec<&Stock> = changed.into_iter().filter(|stock| stock.marks.is_any()).collect();
+    let freed = |stock: &&Stock| stock.marks.has(Marks::WAITED) && stock.balance.available() > 0;
+    let freed: Vec<&Stock> = marked.into_iter().filter(freed).collect();
+    if freed.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    waitlist::offer_freed(connection, &freed).await
+}
+
+/// Marks a SKU; its row is locked.
+pub async fn mark(connection: &mut PgConnection, sku: &str, mark: Marks) -> Result<(), sqlx::Error> {
+    let mark_it = "UPDATE stock SET marks = coalesce(marks, 0) | $2 WHERE sku = $1 AND coalesce(marks, 0) & $2 = 0";
+    sqlx::query(mark_it).bind(sku).bind(mark.bits()).execute(connection).await.map(drop)
+}
+
+/// Takes a mark off SKUs; their rows are locked.
+pub async fn unmark(connection: &mut PgConnection, skus: &[&str], mark: Marks) -> Result<(), sqlx::Error> {
+    if skus.is_empty() {
+        return Ok(());
+    }
+    let unmark =
+        "UPDATE stock SET marks = nullif(marks & ~$2::integer, 0) WHERE sku = ANY($1::text[]) AND marks & $2 <> 0";
+    sqlx::query(unmark).bind(skus).bind(mark.bits()).execute(connection).await.map(drop)
+}
