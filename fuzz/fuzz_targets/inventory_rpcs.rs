@@ -17,11 +17,16 @@ const RESERVATIONS: [Rpc; 5] = fuzz::rpcs!(
     "ReleaseReservation" => ReleaseReservationRequest, "GetReservation" => GetReservationRequest,
     "SetReservationPolicy" => SetReservationPolicyRequest,
 );
+const WAITLIST: [Rpc; 4] = fuzz::rpcs!(
+    "assent.inventory.v1.WaitlistService", proto::assent::inventory::v1,
+    "JoinWaitlist" => JoinWaitlistRequest, "LeaveWaitlist" => LeaveWaitlistRequest,
+    "GetWaitlistEntry" => GetWaitlistEntryRequest, "ListWaitlist" => ListWaitlistRequest,
+);
 
 thread_local! {
     static FACE: RefCell<Face> = RefCell::new(Face::new(
         face(inventory_svc::Inventory::default(), inventory_svc::add_services),
-        OWN.into_iter().chain(RESERVATIONS).chain(PARTICIPANT),
+        OWN.into_iter().chain(RESERVATIONS).chain(WAITLIST).chain(PARTICIPANT),
     ));
 }
 

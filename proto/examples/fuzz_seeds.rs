@@ -149,7 +149,13 @@ fn inventory() -> Vec<Vec<u8>> {
         ExtendReservationRequest { reservation_id: ID.to_owned(), ttl_ms: 60_000 }.encode_to_vec(),
         ReleaseReservationRequest { reservation_id: ID.to_owned() }.encode_to_vec(),
         GetReservationRequest { reservation_id: ID.to_owned() }.encode_to_vec(),
-        SetReservationPolicyRequest { sku: sku(), ttl_ms: 60_000, max_per_customer: 9 }.encode_to_vec(),
+        SetReservationPolicyRequest { sku: sku(), ttl_ms: 60_000, max_per_customer: 9, offer_ttl_ms: 60_000 }
+            .encode_to_vec(),
+        JoinWaitlistRequest { sku: sku(), quantity: 2, customer: "alice".to_owned(), ..Default::default() }
+            .encode_to_vec(),
+        LeaveWaitlistRequest { entry_id: ID.to_owned() }.encode_to_vec(),
+        GetWaitlistEntryRequest { entry_id: ID.to_owned() }.encode_to_vec(),
+        ListWaitlistRequest { sku: sku(), page_size: 3, ..Default::default() }.encode_to_vec(),
     ]
 }
 
