@@ -9,6 +9,7 @@ const FILES: &[&str] = &[
     "assent/order/v1/order.proto",
     "assent/order/v1/store.proto",
     "assent/inventory/v1/inventory.proto",
+    "assent/inventory/v1/location.proto",
     "assent/inventory/v1/reservation.proto",
     "assent/inventory/v1/waitlist.proto",
     "assent/payment/v1/payment.proto",

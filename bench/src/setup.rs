@@ -42,7 +42,7 @@ pub async fn run(
     let none = shop.sold_out.iter().map(|sku| (sku, 0));
     stream::iter(plenty.chain(none).map(Ok))
         .try_for_each_concurrent(CONCURRENCY, async |(sku, on_hand)| {
-            let request = caller.request(SetStockRequest { sku: sku.clone(), on_hand });
+            let request = caller.request(SetStockRequest { sku: sku.clone(), on_hand, ..Default::default() });
             let answer = stock.clone().set_stock(request).await;
             answer.map(drop).map_err(|status| SetupFailed { what: format!("stock {sku}"), status })
         })

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use proto::assent::inventory::v1::inventory_service_client::InventoryServiceClient;
+use proto::assent::inventory::v1::location_service_client::LocationServiceClient;
 use proto::assent::inventory::v1::reservation_service_client::ReservationServiceClient;
 use proto::assent::inventory::v1::waitlist_service_client::WaitlistServiceClient;
 use proto::assent::order::v1::order_service_client::OrderServiceClient;
@@ -129,6 +130,11 @@ impl Services {
     /// What carts keep for a time.
     pub async fn reservations(&self) -> Result<ReservationServiceClient<Channel>, Failure> {
         Ok(ReservationServiceClient::new(self.channel(Service::Inventory).await?))
+    }
+
+    /// Where units are.
+    pub async fn locations(&self) -> Result<LocationServiceClient<Channel>, Failure> {
+        Ok(LocationServiceClient::new(self.channel(Service::Inventory).await?))
     }
 
     /// Who waits for stock.

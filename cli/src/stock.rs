@@ -1,5 +1,6 @@
 //! `assent stock`: what is on hand, held and available, what was, and how it came about.
 mod history;
+mod locations;
 mod point;
 mod state;
 mod verify;
@@ -27,14 +28,20 @@ pub enum Stock {
         sku: String,
         /// How many are on hand
         quantity: i64,
+        /// At this location; the others keep what they have
+        #[arg(long, value_name = "NAME", default_value = "")]
+        location: String,
     },
     /// Add to what is on hand, or take from it
-    #[command(allow_negative_numbers = true)]
+    #[command(allow_negative_numbers = true, visible_alias = "add")]
     Adjust {
         /// The article
         sku: String,
         /// How many come (positive) or go (negative)
         delta: i64,
+        /// At this location; from then on the SKU is kept in several
+        #[arg(long, value_name = "NAME", default_value = "")]
+        location: String,
         /// Names the request, so that it can be repeated; made up if not given
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
@@ -62,10 +69,44 @@ pub enum Stock {
         #[arg(long, value_name = "ID")]
         request_id: Option<String>,
     },
+    /// Move units of a SKU from one location to another
+    Transfer {
+        /// The article
+        sku: String,
+        /// How many
+        quantity: i64,
+        /// Where they are
+        #[arg(long, value_name = "NAME")]
+        from: String,
+        /// Where they go
+        #[arg(long, value_name = "NAME")]
+        to: String,
+        /// Names the request, so that it can be repeated; made up if not given
+        #[arg(long, value_name = "ID")]
+        request_id: Option<String>,
+    },
+    /// List the locations, in the order in which orders are served from them
+    Locations,
+    /// Add a location, or change its priority
+    Location {
+        /// Its name
+        location: String,
+        /// Orders are served from the lowest first
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        priority: i32,
+    },
+    /// Show which location ships what of an order
+    Allocation {
+        /// The order
+        order_id: String,
+    },
     /// Show one SKU
     Get {
         /// The article
         sku: String,
+        /// Show what it has where, instead
+        #[arg(long)]
+        locations: bool,
     },
     /// List the SKUs
     Ls {
@@ -139,14 +180,15 @@ impl Stock {
     pub async fn run(self, services: &Services, output: Output) -> Result<(), Failure> {
         let mut client = services.stock().await?;
         let item = match self {
-            Stock::Set { sku, quantity } => {
-                let request = services.request(wire::SetStockRequest { sku, on_hand: quantity });
+            Stock::Set { sku, quantity, location } => {
+                let request = services.request(wire::SetStockRequest { sku, on_hand: quantity, location });
                 let answer = client.set_stock(request).await.map_err(|status| Failure::of_status(&status, Call::Write));
                 answer?.into_inner().item
             }
-            Stock::Adjust { sku, delta, request_id } => {
+            Stock::Adjust { sku, delta, location, request_id } => {
                 let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-                let request = services.request(wire::AdjustStockRequest { sku, delta, request_id: request_id.clone() });
+                let request =
+                    services.request(wire::AdjustStockRequest { sku, delta, request_id: request_id.clone(), location });
                 let answer = client.adjust_stock(request).await.map_err(|status| unsure(&status, &request_id));
                 answer?.into_inner().item
             }
@@ -164,11 +206,21 @@ impl Stock {
                     to,
                     quantity,
                     request_id: request_id.clone(),
+                    location: String::new(),
                 });
                 let answer = client.move_stock(request).await.map_err(|status| unsure(&status, &request_id));
                 answer?.into_inner().item
             }
-            Stock::Get { sku } => {
+            Stock::Transfer { sku, quantity, from, to, request_id } => {
+                return locations::transfer(services, (sku, quantity), (from, to), request_id, output).await;
+            }
+            Stock::Locations => return locations::list(services, None, output).await,
+            Stock::Location { location, priority } => {
+                return locations::list(services, Some((location, priority)), output).await;
+            }
+            Stock::Allocation { order_id } => return locations::allocation(services, order_id, output).await,
+            Stock::Get { sku, locations: true } => return locations::get(services, sku, output).await,
+            Stock::Get { sku, .. } => {
                 let request = services.request(wire::GetStockRequest { sku, read_time: None });
                 let answer = client.get_stock(request).await.map_err(|status| Failure::of_status(&status, Call::Read));
                 answer?.into_inner().item

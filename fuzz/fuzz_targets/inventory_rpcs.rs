@@ -22,11 +22,17 @@ const WAITLIST: [Rpc; 4] = fuzz::rpcs!(
     "JoinWaitlist" => JoinWaitlistRequest, "LeaveWaitlist" => LeaveWaitlistRequest,
     "GetWaitlistEntry" => GetWaitlistEntryRequest, "ListWaitlist" => ListWaitlistRequest,
 );
+const LOCATIONS: [Rpc; 5] = fuzz::rpcs!(
+    "assent.inventory.v1.LocationService", proto::assent::inventory::v1,
+    "SetLocation" => SetLocationRequest, "ListLocations" => ListLocationsRequest,
+    "GetLocationStock" => GetLocationStockRequest, "TransferStock" => TransferStockRequest,
+    "GetAllocation" => GetAllocationRequest,
+);
 
 thread_local! {
     static FACE: RefCell<Face> = RefCell::new(Face::new(
         face(inventory_svc::Inventory::default(), inventory_svc::add_services),
-        OWN.into_iter().chain(RESERVATIONS).chain(WAITLIST).chain(PARTICIPANT),
+        OWN.into_iter().chain(RESERVATIONS).chain(WAITLIST).chain(LOCATIONS).chain(PARTICIPANT),
     ));
 }
 

@@ -1,4 +1,5 @@
 //! Stock, what can be held of it, and what may be asked for.
+mod location;
 mod marks;
 mod movement;
 mod replay;
@@ -13,6 +14,7 @@ use chrono::{DateTime, Utc};
 use participant::{Refusal, own_request};
 use uuid::Uuid;
 
+pub use location::{MAIN, Part, Shelf, Shelves, allocate, settle};
 pub use marks::Marks;
 pub use movement::{Balance, Kind, Movement};
 #[cfg(test)]
@@ -175,6 +177,18 @@ pub enum Denied {
         there: i64,
         /// What was to be moved.
         quantity: i64,
+    },
+    /// Less is free at a location than was to be taken from it.
+    #[error("{free} of {sku} are free at {location}, so {wanted} can't be taken from there")]
+    TooFewThere {
+        /// The article.
+        sku: String,
+        /// The location.
+        location: String,
+        /// What is free there.
+        free: i64,
+        /// What was to be taken.
+        wanted: i64,
     },
     /// What was to be reserved is not to be had.
     #[error("{}", .0.message)]

@@ -1,5 +1,6 @@
 //! The inventory on a real Postgres.
 mod ledger;
+mod locations;
 mod reservations;
 mod saga;
 mod states;
@@ -33,12 +34,13 @@ fn branch(lines: &[(&str, i64)]) -> PreparedBranch<Holds> {
 }
 
 async fn set(service: &StockService, sku: &str, on_hand: i64) -> Result<api::StockItem, Status> {
-    let request = api::SetStockRequest { sku: sku.to_owned(), on_hand };
+    let request = api::SetStockRequest { sku: sku.to_owned(), on_hand, ..Default::default() };
     Ok(service.set_stock(Request::new(request)).await?.into_inner().item.unwrap())
 }
 
 async fn adjust(service: &StockService, sku: &str, delta: i64, request_id: &str) -> Result<api::StockItem, Status> {
-    let request = api::AdjustStockRequest { sku: sku.to_owned(), delta, request_id: request_id.to_owned() };
+    let request =
+        api::AdjustStockRequest { sku: sku.to_owned(), delta, request_id: request_id.to_owned(), ..Default::default() };
     Ok(service.adjust_stock(Request::new(request)).await?.into_inner().item.unwrap())
 }
 
@@ -172,7 +174,12 @@ async fn shops_change_and_read_stock() {
     assert_eq!(adjust(&service, "85123A", -2, "").await.unwrap().on_hand, 3);
     let reused = adjust(&service, "85123A", 6, "r1").await.unwrap_err();
     assert_eq!(reason(&reused), (Code::AlreadyExists, "REQUEST_ID_REUSED".to_owned()));
-    let mut other = Request::new(api::AdjustStockRequest { sku: "x".into(), delta: 6, request_id: "r1".into() });
+    let mut other = Request::new(api::AdjustStockRequest {
+        sku: "x".into(),
+        delta: 6,
+        request_id: "r1".into(),
+        ..Default::default()
+    });
     other.metadata_mut().insert("assent-client-id", "other".parse().unwrap());
     assert_eq!(service.adjust_stock(other).await.unwrap().into_inner().item.unwrap().on_hand, 6);
 

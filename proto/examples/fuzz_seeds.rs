@@ -130,15 +130,16 @@ fn transaction() -> Option<TransactionRef> {
 fn inventory() -> Vec<Vec<u8>> {
     let sku = || "A".to_owned();
     vec![
-        SetStockRequest { sku: sku(), on_hand: 7 }.encode_to_vec(),
-        AdjustStockRequest { sku: sku(), delta: -2, request_id: "r".to_owned() }.encode_to_vec(),
+        SetStockRequest { sku: sku(), on_hand: 7, ..Default::default() }.encode_to_vec(),
+        AdjustStockRequest { sku: sku(), delta: -2, request_id: "r".to_owned(), ..Default::default() }.encode_to_vec(),
         GetStockRequest { sku: sku(), read_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }) }
             .encode_to_vec(),
         ListStockRequest { page_size: 3, page_token: TOKEN.to_owned() }.encode_to_vec(),
         ListMovementsRequest { sku: sku(), page_size: 3, page_token: String::new() }.encode_to_vec(),
         VerifyStockRequest { page_size: 3, page_token: String::new() }.encode_to_vec(),
         SetBufferRequest { sku: sku(), buffer: 4 }.encode_to_vec(),
-        MoveStockRequest { sku: sku(), from: 1, to: 3, quantity: 2, request_id: "r".to_owned() }.encode_to_vec(),
+        MoveStockRequest { sku: sku(), from: 1, to: 3, quantity: 2, request_id: "r".to_owned(), ..Default::default() }
+            .encode_to_vec(),
         CreateReservationRequest {
             customer: "alice".to_owned(),
             lines: vec![ReservationLine { sku: sku(), quantity: 2 }; 2],
@@ -153,6 +154,17 @@ fn inventory() -> Vec<Vec<u8>> {
             .encode_to_vec(),
         JoinWaitlistRequest { sku: sku(), quantity: 2, customer: "alice".to_owned(), ..Default::default() }
             .encode_to_vec(),
+        SetLocationRequest { location: "east".to_owned(), priority: 1 }.encode_to_vec(),
+        GetLocationStockRequest { sku: sku() }.encode_to_vec(),
+        TransferStockRequest {
+            sku: sku(),
+            quantity: 2,
+            from: "main".to_owned(),
+            to: "east".to_owned(),
+            request_id: "r".to_owned(),
+        }
+        .encode_to_vec(),
+        GetAllocationRequest { order_id: ID.to_owned() }.encode_to_vec(),
         LeaveWaitlistRequest { entry_id: ID.to_owned() }.encode_to_vec(),
         GetWaitlistEntryRequest { entry_id: ID.to_owned() }.encode_to_vec(),
         ListWaitlistRequest { sku: sku(), page_size: 3, ..Default::default() }.encode_to_vec(),

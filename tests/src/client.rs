@@ -108,13 +108,14 @@ impl Client {
 
     /// Sets what is on hand of a SKU.
     pub async fn set_stock(&self, sku: &str, on_hand: i64) {
-        let request = SetStockRequest { sku: sku.to_owned(), on_hand };
+        let request = SetStockRequest { sku: sku.to_owned(), on_hand, ..Default::default() };
         self.stock.clone().set_stock(timed(request)).await.unwrap();
     }
 
     /// Adds to what is on hand of a SKU.
     pub async fn adjust_stock(&self, sku: &str, delta: i64, request_id: &str) -> Result<i64, Status> {
-        let request = AdjustStockRequest { sku: sku.to_owned(), delta, request_id: request_id.to_owned() };
+        let request =
+            AdjustStockRequest { sku: sku.to_owned(), delta, request_id: request_id.to_owned(), ..Default::default() };
         Ok(self.stock.clone().adjust_stock(timed(request)).await?.into_inner().item.expect("an item").on_hand)
     }
 

@@ -172,17 +172,26 @@ async fn stock_and_accounts_take_only_what_can_be() {
     let (mut stock, mut accounts) = (client.stock.clone(), client.accounts.clone());
     let keeper = || "keeper".to_owned();
     for on_hand in [-1, i64::MIN, i64::MAX, 1_000_000_000_001] {
-        is_invalid("stock", stock.set_stock(timed(SetStockRequest { sku: keeper(), on_hand })).await, "on_hand");
+        is_invalid(
+            "stock",
+            stock.set_stock(timed(SetStockRequest { sku: keeper(), on_hand, ..Default::default() })).await,
+            "on_hand",
+        );
     }
     for sku in ["", "tab\t", "nul\0"] {
         let sku = sku.to_owned();
-        is_invalid("a SKU", stock.set_stock(timed(SetStockRequest { sku: sku.clone(), on_hand: 1 })).await, "sku");
+        is_invalid(
+            "a SKU",
+            stock.set_stock(timed(SetStockRequest { sku: sku.clone(), on_hand: 1, ..Default::default() })).await,
+            "sku",
+        );
         is_invalid("a SKU", stock.get_stock(timed(GetStockRequest { sku, read_time: None })).await, "sku");
     }
     let status =
         stock.get_stock(timed(GetStockRequest { sku: "nowhere".to_owned(), read_time: None })).await.unwrap_err();
     is_told("a SKU nobody stocked", &status, Code::NotFound, "UNKNOWN_SKU");
-    let adjust = |delta: i64| AdjustStockRequest { sku: keeper(), delta, request_id: String::new() };
+    let adjust =
+        |delta: i64| AdjustStockRequest { sku: keeper(), delta, request_id: String::new(), ..Default::default() };
     for delta in [i64::MIN, i64::MAX] {
         let status = stock.adjust_stock(timed(adjust(delta))).await.unwrap_err();
         assert!(matches!(status.code(), Code::InvalidArgument | Code::OutOfRange), "{status:?}");

@@ -8,6 +8,9 @@ impl Marks {
     /// Somebody waits for it.
     pub const WAITED: Marks = Marks(1);
 
+    /// It is kept in several locations.
+    pub const LOCATED: Marks = Marks(2);
+
     /// As they are stored.
     pub fn of_bits(bits: i32) -> Self {
         Marks(bits)
@@ -16,6 +19,11 @@ impl Marks {
     /// How they are stored.
     pub fn bits(self) -> i32 {
         self.0
+    }
+
+    /// These and another one.
+    pub fn with(self, mark: Marks) -> Self {
+        Marks(self.0 | mark.0)
     }
 
     /// Whether there is any.

@@ -39,6 +39,10 @@ pub enum Kind {
     Claimed,
     /// So many that a transaction had claimed are those of the reservation again.
     Unclaimed,
+    /// So many have left a location for another; the SKU has as many as before.
+    TransferredOut,
+    /// So many have come to a location from another.
+    TransferredIn,
 }
 
 /// What is there of a SKU.
@@ -91,6 +95,8 @@ impl Kind {
             Kind::Claimed => "claimed",
             Kind::Unclaimed => "unclaimed",
             Kind::Returned => "returned",
+            Kind::TransferredOut => "transferred_out",
+            Kind::TransferredIn => "transferred_in",
         }
     }
 
@@ -101,6 +107,7 @@ impl Kind {
         let Balance { on_hand, held, reserved, damaged, quality_control, .. } = before;
         Some(match self {
             Kind::Received | Kind::Adjusted | Kind::Returned => Balance { on_hand: add(on_hand)?, ..before },
+            Kind::TransferredOut | Kind::TransferredIn => before,
             Kind::Held => Balance { held: add(held)?, ..before },
             Kind::Sold => Balance { on_hand: take(on_hand)?, held: take(held)?, ..before },
             Kind::Released => Balance { held: take(held)?, ..before },

@@ -1,6 +1,7 @@
 //! The inventory's gRPC face.
 mod again;
 mod branch;
+mod locations;
 mod reservations;
 mod service;
 mod waitlist;
@@ -9,6 +10,7 @@ mod wire;
 
 use participant::Context;
 use proto::assent::inventory::v1::inventory_service_server::InventoryServiceServer;
+use proto::assent::inventory::v1::location_service_server::LocationServiceServer;
 use proto::assent::inventory::v1::reservation_service_server::ReservationServiceServer;
 use proto::assent::inventory::v1::waitlist_service_server::WaitlistServiceServer;
 use tonic::service::Routes;
@@ -16,6 +18,7 @@ use tonic::service::Routes;
 use crate::resource::Inventory;
 
 pub use branch::decode as decode_branch;
+pub use locations::Locations;
 pub use reservations::Reservations;
 pub use service::StockService;
 pub use waitlist::Waitlist;
@@ -25,6 +28,7 @@ pub const SERVICES: &[&str] = &[
     "assent.inventory.v1.InventoryService",
     "assent.inventory.v1.ReservationService",
     "assent.inventory.v1.WaitlistService",
+    "assent.inventory.v1.LocationService",
 ];
 
 /// Adds the services.
@@ -37,4 +41,5 @@ pub fn add_services(context: &Context<Inventory>, routes: Routes) -> Routes {
         .add_service(InventoryServiceServer::new(stock))
         .add_service(ReservationServiceServer::new(reservations))
         .add_service(WaitlistServiceServer::new(waitlist))
+        .add_service(LocationServiceServer::new(Locations::new(context.pool.clone())))
 }

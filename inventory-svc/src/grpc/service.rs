@@ -46,11 +46,12 @@ impl InventoryService for StockService {
         request: Request<api::SetStockRequest>,
     ) -> Result<Response<api::SetStockResponse>, Status> {
         let client_id = caller::client_id(&request)?;
-        let api::SetStockRequest { sku, on_hand } = request.into_inner();
+        let api::SetStockRequest { sku, on_hand, location } = request.into_inner();
         valid_sku(&sku)?;
+        let at = super::locations::named("location", location)?;
         check_range(on_hand, 0, MAX_ON_HAND).map_err(|wrong| status::invalid("on_hand", wrong))?;
         let set = own_write::run(&self.pool, move |connection| {
-            Box::pin(async move { stock::set(connection, &sku, on_hand, &client_id).await })
+            Box::pin(async move { stock::set(connection, &sku, on_hand, &client_id, at.as_deref()).await })
         });
         Ok(Response::new(api::SetStockResponse { item: Some(wire::item(set.await?)) }))
     }
@@ -60,11 +61,12 @@ impl InventoryService for StockService {
         request: Request<api::AdjustStockRequest>,
     ) -> Result<Response<api::AdjustStockResponse>, Status> {
         let client_id = caller::client_id(&request)?;
-        let api::AdjustStockRequest { sku, delta, request_id } = request.into_inner();
+        let api::AdjustStockRequest { sku, delta, request_id, location } = request.into_inner();
         valid_sku(&sku)?;
+        let at = super::locations::named("location", location)?;
         check_range(delta, -MAX_ON_HAND, MAX_ON_HAND).map_err(|wrong| status::invalid("delta", wrong))?;
         caller::check_request_id(&request_id)?;
-        let adjustment = Adjustment { sku, delta, client_id, request_id };
+        let adjustment = Adjustment { sku, delta, at, client_id, request_id };
         let adjusted = own_write::run(&self.pool, move |connection| {
             Box::pin(async move { stock::adjust(connection, &adjustment).await })
         });
@@ -95,9 +97,10 @@ impl InventoryService for StockService {
         limits::check_quantity(asked.quantity).map_err(|wrong| status::invalid("quantity", wrong))?;
         caller::check_request_id(&asked.request_id)?;
         let (kind, sign) = wire::way(asked.from(), asked.to())?;
+        let at = super::locations::named("location", asked.location.clone())?;
         let from = wire::state_name(asked.from());
         let quantity = asked.quantity * sign;
-        let asked = Move { sku: asked.sku, kind, quantity, from, client_id, request_id: asked.request_id };
+        let asked = Move { sku: asked.sku, kind, quantity, at, from, client_id, request_id: asked.request_id };
         let moved = own_write::run(&self.pool, move |connection| {
             Box::pin(async move { states::move_units(connection, &asked).await })
         });

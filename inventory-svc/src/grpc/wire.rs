@@ -68,6 +68,8 @@ fn kind(kind: Kind) -> api::MovementKind {
         Kind::Claimed => api::MovementKind::Claimed,
         Kind::Unclaimed => api::MovementKind::Unclaimed,
         Kind::Returned => api::MovementKind::Returned,
+        Kind::TransferredOut => api::MovementKind::TransferredOut,
+        Kind::TransferredIn => api::MovementKind::TransferredIn,
     }
 }
 
@@ -142,6 +144,10 @@ impl From<Denied> for Status {
             Denied::UnknownSku { sku } => status::not_found("UNKNOWN_SKU", "sku", &sku),
             Denied::TooFew { sku, there, .. } => {
                 status::refused(&Refusal::new("TOO_FEW", message).with("sku", sku).with("there", there), &none)
+            }
+            Denied::TooFewThere { sku, location, free, .. } => {
+                let refusal = Refusal::new("TOO_FEW", message).with("sku", sku).with("location", location);
+                status::refused(&refusal.with("there", free), &none)
             }
             Denied::Refused(refusal) => status::refused(&refusal, &none),
             Denied::OverLimit { sku, reserved, limit, .. } => {

@@ -6,7 +6,7 @@ use participant::audit::{Check, Violation};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{replay, reservations, waitlist};
+use super::{locations, replay, reservations, waitlist};
 use crate::domain::{Difference, Holds, sums};
 
 /// Checks no-orphan-holds and no-oversell, by the stock; stock-conserved: that the stock is what its movements come to; and
@@ -24,6 +24,8 @@ pub async fn check(
     .fetch_all(&mut *connection)
     .await?;
     let replayed = replay::all(connection).await?;
+    let misplaced = locations::differing(connection).await?.into_iter();
+    let misplaced = misplaced.map(|(subject, detail)| Violation { subject, detail, ..Violation::default() });
     let oversold = touched.iter().filter(|(_, on_hand, held, reserved)| {
         *held < 0 || *reserved < 0 || i128::from(*held) + i128::from(*reserved) > i128::from(*on_hand)
     });
@@ -46,7 +48,7 @@ pub async fn check(
         Check {
             invariant: "stock-conserved",
             checked_count,
-            violations: replayed.into_iter().map(violation).collect(),
+            violations: replayed.into_iter().map(violation).chain(misplaced).collect(),
         },
     ])
 }

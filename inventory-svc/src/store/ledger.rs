@@ -8,6 +8,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::holds::Change;
+use super::locations::Written;
 use super::supply;
 use crate::domain::{Balance, Claim, Holds, Kind, Marks, Movement, Stock, claimed};
 
@@ -94,11 +95,15 @@ pub async fn write(
     batch: &Batch<'_>,
     figures: &BTreeMap<String, Stock>,
 ) -> Result<(), sqlx::Error> {
-    insert(connection, batch, figures).await?;
-    supply::mind(connection, figures.values()).await.map(drop)
+    let sequences = insert(connection, batch, figures).await?;
+    if figures.values().all(|stock| !stock.marks.is_any()) {
+        return Ok(());
+    }
+    let written: Vec<Written<'_>> = batch.lines.iter().copied().zip(sequences).collect();
+    supply::mind(connection, figures.values(), &written, None).await.map(drop)
 }
 
-/// Writes the movements of a batch.
+/// Writes the movements of a batch; answers their places in the ledgers of their SKUs.
 ///
 /// Their places and balances are told from the end: what the update has answered, less the batch's sums, is where the first
 /// of them began. So the update and this insert are all that a batch costs, however many branches name one SKU.
@@ -106,8 +111,8 @@ pub async fn insert(
     connection: &mut PgConnection,
     batch: &Batch<'_>,
     figures: &BTreeMap<String, Stock>,
-) -> Result<(), sqlx::Error> {
-    let Some(first) = batch.lines.first() else { return Ok(()) };
+) -> Result<Vec<i64>, sqlx::Error> {
+    let Some(first) = batch.lines.first() else { return Ok(Vec::new()) };
     let mut running: BTreeMap<&str, (i64, Balance, DateTime<Utc>)> = BTreeMap::new();
     for (sku, change) in &batch.changes {
         let Stock { balance, version, update_time, .. } = figures.get(*sku).ok_or(sqlx::Error::RowNotFound)?;
@@ -157,7 +162,7 @@ pub async fn insert(
         }
     })
     .bind(batch.lines.iter().map(|line| line.sku).collect::<Vec<_>>())
-    .bind(sequences)
+    .bind(&sequences)
     .bind(batch.lines.iter().map(|line| line.quantity).collect::<Vec<_>>())
     .bind(figures(|after| after.on_hand))
     .bind(figures(|after| after.held))
@@ -179,7 +184,7 @@ pub async fn insert(
             .bind(batch.lines.iter().map(|line| line.reservation_id).collect::<Vec<_>>()),
     };
     query.execute(connection).await?;
-    Ok(())
+    Ok(sequences)
 }
 
 /// A movement that a client has asked for.
@@ -197,6 +202,16 @@ pub struct Asked<'a> {
 /// Writes a client's movement, and minds what follows from it; `after` is what the SKU is since then. Answers what it is at
 /// the end.
 pub async fn write_one(connection: &mut PgConnection, asked: &Asked<'_>, after: Stock) -> Result<Stock, sqlx::Error> {
+    write_one_at(connection, asked, after, None).await
+}
+
+/// The same, about what is at one location.
+pub async fn write_one_at(
+    connection: &mut PgConnection,
+    asked: &Asked<'_>,
+    after: Stock,
+    at: Option<&str>,
+) -> Result<Stock, sqlx::Error> {
     let Stock { sku, balance, version, update_time, .. } = &after;
     sqlx::query(
         "INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, request_id, actor, kind,
@@ -219,7 +234,7 @@ pub async fn write_one(connection: &mut PgConnection, asked: &Asked<'_>, after: 
     .bind(balance.quality_control)
     .execute(&mut *connection)
     .await?;
-    let mut minded = supply::mind(connection, [&after]).await?;
+    let mut minded = supply::mind(connection, [&after], &[], at).await?;
     Ok(minded.remove(&after.sku).unwrap_or(after))
 }
 
@@ -351,6 +366,8 @@ fn code(kind: Kind) -> i16 {
         Kind::Unreserved => 15,
         Kind::Claimed => 16,
         Kind::Unclaimed => 17,
+        Kind::TransferredOut => 20,
+        Kind::TransferredIn => 21,
     }
 }
 
@@ -373,6 +390,8 @@ fn kind(code: i16) -> Result<Kind, sqlx::Error> {
         15 => Kind::Unreserved,
         16 => Kind::Claimed,
         17 => Kind::Unclaimed,
+        20 => Kind::TransferredOut,
+        21 => Kind::TransferredIn,
         _ => return Err(sqlx::Error::Decode(format!("{code} is no kind of movement").into())),
     })
 }

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod claims;
 pub mod holds;
 pub mod ledger;
+pub mod locations;
 pub mod replay;
 pub mod reservations;
 pub mod returns;

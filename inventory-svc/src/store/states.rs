@@ -3,6 +3,7 @@ use participant::own_request;
 use sqlx::PgConnection;
 
 use super::ledger::{self, Asked};
+use super::locations;
 use super::stock::{get, stock};
 use crate::domain::{Denied, Kind, Stock};
 
@@ -15,6 +16,8 @@ pub struct Move {
     pub kind: Kind,
     /// Negative where they go the other way.
     pub quantity: i64,
+    /// At which location, if one is named.
+    pub at: Option<String>,
     /// The state that they leave, for a person.
     pub from: &'static str,
     /// Who asks.
@@ -48,7 +51,7 @@ pub async fn set_buffer(
 
 /// Moves units, once for each request.
 pub async fn move_units(connection: &mut PgConnection, asked: &Move) -> Result<Result<Stock, Denied>, sqlx::Error> {
-    let Move { sku, kind, quantity, from, client_id, request_id } = asked;
+    let Move { sku, kind, quantity, at, from, client_id, request_id } = asked;
     let parameters = format!("move {quantity} of {sku}: {}", kind.name());
     match own_request::note(connection, client_id, request_id, &parameters).await? {
         Err(reused) => return Ok(Err(reused.into())),
@@ -57,6 +60,11 @@ pub async fn move_units(connection: &mut PgConnection, asked: &Move) -> Result<R
             let now = get(connection, sku).await?;
             return Ok(now.ok_or_else(|| Denied::UnknownSku { sku: sku.clone() }));
         }
+    }
+    let at = at.as_deref();
+    let leaves = if matches!(kind, Kind::Damaged | Kind::Inspected) { -quantity } else { 0 };
+    if let Some(denied) = locations::before_change(connection, sku, at, leaves).await? {
+        return Ok(Err(denied));
     }
     let lock = "SELECT sku FROM stock WHERE sku = $1 FOR NO KEY UPDATE";
     sqlx::query(lock).bind(sku).fetch_optional(&mut *connection).await?;
@@ -90,5 +98,5 @@ pub async fn move_units(connection: &mut PgConnection, asked: &Move) -> Result<R
     .await?;
     let after = stock(row);
     let asked = Asked { kind: *kind, quantity: *quantity, request_id, client_id };
-    Ok(Ok(ledger::write_one(connection, &asked, after).await?))
+    Ok(Ok(ledger::write_one_at(connection, &asked, after, at).await?))
 }

@@ -4,6 +4,7 @@ use participant::own_request;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::ledger::{self, Asked};
+use super::locations;
 use crate::domain::{Balance, Denied, Kind, MAX_ON_HAND, Marks, Stock};
 
 /// A change by so many, under the client's name for it.
@@ -13,6 +14,8 @@ pub struct Adjustment {
     pub sku: String,
     /// What comes (positive) or goes (negative).
     pub delta: i64,
+    /// At which location, if one is named.
+    pub at: Option<String>,
     /// Who asks.
     pub client_id: String,
     /// The client's name for the request; empty if it has none.
@@ -63,7 +66,15 @@ pub async fn set(
     sku: &str,
     on_hand: i64,
     client_id: &str,
+    at: Option<&str>,
 ) -> Result<Result<Stock, Denied>, sqlx::Error> {
+    let on_hand = match at {
+        None => on_hand,
+        Some(at) => match locations::before_count(connection, sku, at, on_hand).await? {
+            Ok(on_hand) => on_hand,
+            Err(denied) => return Ok(Err(denied)),
+        },
+    };
     let row = sqlx::query_as(with_columns!(
         "INSERT INTO stock (sku, on_hand) VALUES ($1, $2)
          ON CONFLICT (sku) DO UPDATE
@@ -79,8 +90,8 @@ pub async fn set(
     match row {
         Some(row) => {
             let counted = Asked { kind: Kind::Counted, quantity: on_hand, request_id: "", client_id };
-            let stock = stock(row);
-            Ok(Ok(ledger::write_one(connection, &counted, stock).await?))
+            let stock = locations::after(connection, stock(row), at).await?;
+            Ok(Ok(ledger::write_one_at(connection, &counted, stock, at).await?))
         }
         None => {
             let held = get(connection, sku).await?.map(|stock| stock.balance.held + stock.balance.reserved);
@@ -90,13 +101,28 @@ pub async fn set(
     }
 }
 
+/// Counts a change of a SKU that leaves its figures as they are, for the movement that says what it was.
+pub async fn touch(connection: &mut PgConnection, sku: &str) -> Result<Stock, sqlx::Error> {
+    let row = sqlx::query_as(with_columns!(
+        "UPDATE stock SET version = version + 1, update_time = greatest(now(), update_time) WHERE sku = $1 RETURNING",
+        ""
+    ))
+    .bind(sku)
+    .fetch_one(connection)
+    .await?;
+    Ok(stock(row))
+}
+
 /// Adds to or takes from what is on hand, once for each request.
 pub async fn adjust(
     connection: &mut PgConnection,
     adjustment: &Adjustment,
 ) -> Result<Result<Stock, Denied>, sqlx::Error> {
-    let Adjustment { sku, delta, client_id, request_id } = adjustment;
-    let parameters = format!("adjust {sku} by {delta}");
+    let Adjustment { sku, delta, at, client_id, request_id } = adjustment;
+    let parameters = match at {
+        None => format!("adjust {sku} by {delta}"),
+        Some(at) => format!("adjust {sku} at {at} by {delta}"),
+    };
     match own_request::note(connection, client_id, request_id, &parameters).await? {
         Err(reused) => return Ok(Err(reused.into())),
         Ok(true) => (),
@@ -105,6 +131,10 @@ pub async fn adjust(
             return Ok(now.ok_or_else(|| Denied::UnknownSku { sku: sku.clone() }));
         }
     }
+    let at = at.as_deref();
+    if let Some(denied) = locations::before_change(connection, sku, at, *delta).await? {
+        return Ok(Err(denied));
+    }
     let changed = change(connection, sku, *delta).await?;
     let stock = match changed {
         Ok(stock) => stock,
@@ -112,7 +142,8 @@ pub async fn adjust(
     };
     let kind = if *delta > 0 { Kind::Received } else { Kind::Adjusted };
     let asked = Asked { kind, quantity: *delta, request_id, client_id };
-    Ok(Ok(ledger::write_one(connection, &asked, stock).await?))
+    let stock = locations::after(connection, stock, at).await?;
+    Ok(Ok(ledger::write_one_at(connection, &asked, stock, at).await?))
 }
 
 /// Adds to or takes from what is on hand, if the result is one that may be.

@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
+use super::locations::{self, Written};
 use super::waitlist;
 use crate::domain::{Marks, Stock};
 
-/// Minds what the SKUs that have changed are marked with. Their rows are locked. Answers what those are that have changed
-/// by it.
+/// Minds what the SKUs that have changed are marked with: by these movements, or by one at a location. Their rows are locked.
+/// Answers what those are that have changed by it.
 pub async fn mind<'a>(
     connection: &mut PgConnection,
     changed: impl IntoIterator<Item = &'a Stock>,
+    written: &[Written<'_>],
+    at: Option<&str>,
 ) -> Result<BTreeMap<String, Stock>, sqlx::Error> {
     let marked: Vec<&Stock> = changed.into_iter().filter(|stock| stock.marks.is_any()).collect();
+    let located = locations::located(marked.iter().copied());
+    if !located.is_empty() {
+        locations::divide(connection, &located, written, at).await?;
+    }
     let freed = |stock: &&Stock| stock.marks.has(Marks::WAITED) && stock.balance.available() > 0;
     let freed: Vec<&Stock> = marked.into_iter().filter(freed).collect();
     if freed.is_empty() {

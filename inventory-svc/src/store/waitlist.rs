@@ -103,7 +103,7 @@ pub async fn join(
     .await?;
     supply::mark(connection, sku, Marks::WAITED).await?;
     let stock = super::stock::get(&mut *connection, sku).await?.ok_or(sqlx::Error::RowNotFound)?;
-    supply::mind(connection, [&stock]).await?;
+    supply::mind(connection, [&stock], &[], None).await?;
     Ok(Ok(get(connection, *entry_id).await?.ok_or(sqlx::Error::RowNotFound)?))
 }
 

@@ -394,7 +394,7 @@ async fn stock_from_before_the_ledger_is_opened_as_it_is() {
     let postgres = Postgres::start();
     let pool = postgres.pool(store::migrator()).await;
     // As it was before the ledger, and then the migrations themselves.
-    let before = "DROP TABLE movement; DROP FUNCTION movements_stay;
+    let before = "DROP TABLE movement; DROP FUNCTION movements_stay CASCADE;
         ALTER TABLE stock DROP COLUMN reserved, DROP COLUMN buffer, DROP COLUMN damaged, DROP COLUMN quality_control,
             ADD CONSTRAINT no_oversell CHECK (0 <= held AND held <= on_hand);
         INSERT INTO stock (sku, on_hand, held, version, update_time) VALUES ('old', 10, 4, 17, now() - interval '1 day')";

@@ -16,6 +16,7 @@ async fn move_units(
         to: to.into(),
         quantity,
         request_id: request_id.to_owned(),
+        ..Default::default()
     };
     Ok(service.move_stock(Request::new(request)).await?.into_inner().item.unwrap())
 }

@@ -95,7 +95,14 @@ async fn every_way_of_freeing_stock_offers_it_to_the_next_in_line() {
     };
     let move_one = async |from: api::StockState, to: api::StockState| {
         let (sku, request_id) = ("a".to_owned(), String::new());
-        let request = api::MoveStockRequest { sku, from: from.into(), to: to.into(), quantity: 1, request_id };
+        let request = api::MoveStockRequest {
+            sku,
+            from: from.into(),
+            to: to.into(),
+            quantity: 1,
+            request_id,
+            location: String::new(),
+        };
         service.move_stock(Request::new(request)).await.unwrap();
     };
     move_one(api::StockState::OnHand, api::StockState::QualityControl).await;

@@ -104,7 +104,10 @@ impl Shop {
 
     /// Sets the stock of a SKU.
     pub async fn set(&self, sku: &str, on_hand: i64) {
-        self.stock(0).set_stock(timed(SetStockRequest { sku: sku.to_owned(), on_hand })).await.unwrap();
+        self.stock(0)
+            .set_stock(timed(SetStockRequest { sku: sku.to_owned(), on_hand, ..Default::default() }))
+            .await
+            .unwrap();
     }
 
     /// On hand and held.
