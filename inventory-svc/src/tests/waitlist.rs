@@ -318,3 +318,27 @@ async fn the_audit_finds_a_waitlist_that_is_not_served() {
     let lost = format!("waiters-first a: entry {whole} was offered all it wants, and has no offer");
     assert_eq!(audit(&Inventory::default(), &pool, &[]).await, [lost]);
 }
+
+#[tokio::test]
+async fn a_line_longer_than_what_is_read_at_a_time_is_served_to_its_end() {
+    let (_postgres, pool, service) = start().await;
+    set(&service, "a", 0).await.unwrap();
+    join(&line(&pool), "first", 1).await;
+    sqlx::query(
+        "INSERT INTO waitlist_entry (entry_id, sku, customer, quantity, min_quantity, offer_ttl_ms, client_id)
+         SELECT gen_random_uuid(), 'a', 'c' || n, 1, 1, 600000, 'default' FROM generate_series(2, 250) AS n",
+    )
+    .execute(&*pool)
+    .await
+    .unwrap();
+    adjust(&service, "a", 230, "").await.unwrap();
+    let offered = async || -> Vec<bool> {
+        sqlx::query_scalar("SELECT state = 2 FROM waitlist_entry ORDER BY place").fetch_all(&*pool).await.unwrap()
+    };
+    assert_eq!(offered().await, (1..=250).map(|n| n <= 230).collect::<Vec<_>>());
+    adjust(&service, "a", 30, "").await.unwrap();
+    assert_eq!(offered().await, [true; 250]);
+    let rest = order(10, &[]);
+    assert!(vote(&pool, &rest).await, "and the rest is for sale");
+    is_sound(&pool, &[rest]).await;
+}
