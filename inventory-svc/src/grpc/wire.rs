@@ -68,6 +68,9 @@ fn kind(kind: Kind) -> api::MovementKind {
         Kind::Claimed => api::MovementKind::Claimed,
         Kind::Unclaimed => api::MovementKind::Unclaimed,
         Kind::Returned => api::MovementKind::Returned,
+        Kind::Cancelled => api::MovementKind::Cancelled,
+        Kind::ReturnedByCustomer => api::MovementKind::ReturnedByCustomer,
+        Kind::ReturnedDamaged => api::MovementKind::ReturnedDamaged,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod holds;
 pub mod ledger;
 pub mod replay;
 pub mod reservations;
+pub mod put_back;
 pub mod returns;
 pub mod states;
 pub mod stock;
