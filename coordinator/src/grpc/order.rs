@@ -12,6 +12,7 @@ use proto::assent::order::v1::order_service_server::OrderService;
 use proto::assent::order::v1::order_store_service_client::OrderStoreServiceClient;
 use proto::limits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::codegen::BoxStream;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
@@ -213,13 +214,12 @@ impl OrderService for Orders {
         history::list(self, request.into_inner()).await.map(Response::new)
     }
 
-    type WatchOrderStream = history::Told;
-
     async fn watch_order(
         &self,
         request: Request<api::WatchOrderRequest>,
-    ) -> Result<Response<Self::WatchOrderStream>, Status> {
-        history::watch(self, request.into_inner()).await.map(Response::new)
+    ) -> Result<Response<BoxStream<api::WatchOrderResponse>>, Status> {
+        let told = history::watch(self, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(told)))
     }
 }
 
