@@ -9,6 +9,7 @@ use inventory_svc::Inventory;
 use order_svc::{Branch, Orders, lines};
 use participant::Resource;
 use payment_svc::Payments;
+use prost::Message;
 use proto::assent::order::v1::PlaceOrderRequest;
 use proto::limits;
 
@@ -39,7 +40,9 @@ fn let_through(request: PlaceOrderRequest) -> Option<Order> {
 }
 
 fn every_participant_takes(order: &Order, request_id: &str) {
-    let [inventory, stored, payment] = branches::of_order(order, request_id);
+    let asked = branches::Asked { client_id: "client", request_id };
+    let (inventory, stored, payment) = branches::of_order(order, asked);
+    let [inventory, stored, payment] = [inventory.encode_to_vec(), stored.encode_to_vec(), payment.encode_to_vec()];
 
     let holds = Inventory::default().decode(&inventory).expect("the inventory takes it");
     let mut wanted: BTreeMap<&str, i128> = BTreeMap::new();

@@ -104,8 +104,7 @@ impl Resource for Orders {
         connection: &mut PgConnection,
         steps: &[(StepBranch<Branch>, Refusal)],
     ) -> Result<(), sqlx::Error> {
-        let is_final =
-            |step: &StepBranch<Branch>| step.step == CONFIRM || matches!(*step.branch, Branch::Change(_));
+        let is_final = |step: &StepBranch<Branch>| step.step == CONFIRM || matches!(*step.branch, Branch::Change(_));
         if let Some((step, _)) = steps.iter().find(|(step, _)| is_final(step)) {
             // It comes after the pivot of every saga that has it, or is the pivot.
             tracing::error!(transaction_id = %step.transaction_id, "alarm: what became of an order can't be undone");

@@ -99,7 +99,8 @@ fn stock_branch() -> Vec<u8> {
 
 fn order_branch() -> Vec<u8> {
     let (account, request_id) = ("alice".to_owned(), "shop/1".to_owned());
-    OrderBranch { account, request_id, lines: order_lines(), total: pounds(5, 100_000_000), ..OrderBranch::default() }.encode_to_vec()
+    OrderBranch { account, request_id, lines: order_lines(), total: pounds(5, 100_000_000), ..OrderBranch::default() }
+        .encode_to_vec()
 }
 
 /// Costs 2^64 minor units, and says that it costs what 64 bits keep of that.
@@ -164,7 +165,8 @@ fn orders() -> Vec<Vec<u8>> {
     let page_token = String::new();
     vec![
         ReadOrderRequest { order_id: ID.to_owned() }.encode_to_vec(),
-        ReadOrdersRequest { page_size: 3, page_token, state: 1, account: "alice".to_owned(), changing: false }.encode_to_vec(),
+        ReadOrdersRequest { page_size: 3, page_token, state: 1, account: "alice".to_owned(), changing: false }
+            .encode_to_vec(),
     ]
 }
 

@@ -55,7 +55,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them, in the order they are reported.
-    pub const ALL: [Invariant; 13] = [
+    pub const ALL: [Invariant; 14] = [
         Invariant::Atomicity,
         Invariant::Validity,
         Invariant::DecisionStability,

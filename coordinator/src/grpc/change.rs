@@ -1,17 +1,18 @@
 //! What becomes of orders that were placed: each call is an attempt at a transaction of its own.
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use participant::clock::now_unix_ms;
-use participant::{crash_point, status};
+use participant::{Refusal, crash_point, status};
 use proto::assent::order::v1 as api;
 use proto::limits;
 use protocol::branch::BranchState;
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use uuid::Uuid;
 
 use super::answers::{ids_of, not_accepted_of, turned_away};
-use super::order::{Orders, timeout};
+use super::order::{Orders, READ_TIMEOUT, timeout};
 use super::{overlay, wire};
 use crate::admission::Known;
 use crate::change::{Change, Operation};
@@ -20,7 +21,7 @@ use crate::owner::{self, Answer, events};
 use crate::participants::branches::Asked;
 use crate::participants::changes;
 use crate::saga;
-use crate::store::NewRecord;
+use crate::store::{NewRecord, NewStep};
 
 /// An attempt is given at least so long, however long the order was waited for.
 const AT_LEAST: Duration = Duration::from_millis(100);
@@ -38,11 +39,7 @@ pub struct Call {
 }
 
 /// Carries a change out; answers the order as it is then, if it can be read, and the transaction.
-pub async fn carry_out(
-    orders: &Orders,
-    call: Call,
-    change: Change,
-) -> Result<(Option<api::Order>, String), Status> {
+pub async fn carry_out(orders: &Orders, call: Call, change: Change) -> Result<(Option<api::Order>, String), Status> {
     crash_point::pass("place.received");
     let coordinator = orders.coordinator();
     let Call { client_id, is_retry, request_id, timeout_ms } = call;
@@ -64,6 +61,7 @@ pub async fn carry_out(
             let plan = change.plan(&bought)?;
             let asked = Asked { client_id: &client_id, request_id: &request_id };
             let branches = changes::of(&change, &bought, &plan, asked);
+            check(orders, &branches, change.order_id, &request_id).await?;
             let request = owner::Request {
                 client_id,
                 request_id: request_id.clone(),
@@ -121,7 +119,10 @@ async fn settled(orders: &Orders, change: &Change, deadline: Instant) -> Result<
         let Some(order) = order else {
             let shown = overlay::without_row(coordinator, order_id).await?;
             if shown.state() == api::OrderState::Refused {
-                return Ok(shown);
+                // Refused before the order service heard of it.
+                let refusal =
+                    Refusal::new("ORDER_REFUSED", "the order was refused: there is nothing that could be changed");
+                return Err(status::refused(&refusal, &ids_of(Some(order_id), None, "")));
             }
             continue;
         };
@@ -137,6 +138,23 @@ async fn settled(orders: &Orders, change: &Change, deadline: Instant) -> Result<
     Err(status::error(Code::Aborted, "ORDER_BUSY", message, &ids_of(Some(order_id), None, "")))
 }
 
+/// What the order service would refuse is refused at once, and nothing is done for it. The vote, by the order as it is
+/// then, may still be another one; but what others would say besides is no answer that a shop can do something with.
+async fn check(orders: &Orders, branches: &[NewStep], order_id: Uuid, request_id: &str) -> Result<(), Status> {
+    let Some(branch) = branches.iter().find(|branch| branch.participant == "order") else { return Ok(()) };
+    let mut request = Request::new(api::CheckChangeRequest { branch: branch.branch.clone() });
+    request.set_timeout(READ_TIMEOUT);
+    let answer = orders.store()?.check_change(request).await.map_err(wire::from_store)?.into_inner();
+    match answer.reason.as_str() {
+        // Whether it still is when the vote is asked for, that says.
+        "" | "ORDER_BUSY" => Ok(()),
+        _ => {
+            let refusal = Refusal::from_outside(answer.reason, answer.message, answer.metadata);
+            Err(refused(&refusal, ids_of(Some(order_id), None, request_id)))
+        }
+    }
+}
+
 /// Whether the payment of an order is not captured yet: a refund could not name it.
 async fn is_prepared(orders: &Orders, order_id: Uuid) -> Result<bool, Status> {
     let coordinator = orders.coordinator();
@@ -150,19 +168,23 @@ async fn is_prepared(orders: &Orders, order_id: Uuid) -> Result<bool, Status> {
 
 /// The status of an answer other than accepted.
 fn not_changed(answer: Answer, order_id: Uuid, request_id: &str) -> Status {
-    if let Answer::Rejected { order_id: transaction_id, refusal } = &answer {
-        let metadata = ids_of(Some(order_id), Some(*transaction_id), request_id);
-        match refusal.reason.as_str() {
-            // Nobody's fault, and of no duration.
-            "ORDER_BUSY" | "PAYMENT_IN_DOUBT" => {
-                let message = format!("{}; try again under a new request id", refusal.message);
-                return status::error(Code::Aborted, "ORDER_BUSY", message, &metadata);
-            }
-            "ORDER_NOT_FOUND" => {
-                return status::error(Code::NotFound, "ORDER_NOT_FOUND", refusal.message.clone(), &metadata);
-            }
-            _ => (),
+    match &answer {
+        Answer::Rejected { order_id: transaction_id, refusal } => {
+            refused(refusal, ids_of(Some(order_id), Some(*transaction_id), request_id))
         }
+        _ => not_accepted_of(answer, Some(order_id), request_id),
     }
-    not_accepted_of(answer, Some(order_id), request_id)
+}
+
+fn refused(refusal: &Refusal, ids: BTreeMap<String, String>) -> Status {
+    match refusal.reason.as_str() {
+        // Another change came in between. The order service counts what was paid back as well: where it grants a refund and
+        // the payments don't, another one is under way there.
+        "ORDER_BUSY" | "PAYMENT_IN_DOUBT" | "REFUND_EXCEEDS_CAPTURED" => {
+            let message = format!("{}; try again under a new request id", refusal.message);
+            status::error(Code::Aborted, "ORDER_BUSY", message, &ids)
+        }
+        "ORDER_NOT_FOUND" => status::error(Code::NotFound, "ORDER_NOT_FOUND", refusal.message.clone(), &ids),
+        _ => status::refused(refusal, &ids),
+    }
 }

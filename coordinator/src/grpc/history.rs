@@ -54,8 +54,7 @@ pub async fn list(
 
 async fn events(orders: &Orders, order_id: Uuid, after: i64, limit: i32) -> Result<Vec<api::OrderEvent>, Status> {
     let order_id = order_id.to_string();
-    let mut request =
-        Request::new(api::ReadOrderEventsRequest { order_id, after_sequence: after, page_size: limit });
+    let mut request = Request::new(api::ReadOrderEventsRequest { order_id, after_sequence: after, page_size: limit });
     request.set_timeout(READ_TIMEOUT);
     let read = orders.store()?.read_order_events(request).await.map_err(wire::from_store)?;
     Ok(read.into_inner().events)

@@ -26,7 +26,8 @@ use crate::domain::{Invalid, Order};
 use crate::owner::{self, Answer};
 use crate::saga;
 
-const READ_TIMEOUT: Duration = Duration::from_millis(3000);
+/// How long a read may take.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_millis(3000);
 
 /// OrderService; clones share all of it.
 #[derive(Clone)]
@@ -73,7 +74,8 @@ impl Orders {
                 if changed_order_id.is_empty() {
                     return Ok((order, pending_change));
                 }
-                let message = format!("{order_id} is no order, but the transaction that changed order {changed_order_id}");
+                let message =
+                    format!("{order_id} is no order, but the transaction that changed order {changed_order_id}");
                 let ids = ids_of(Some(order_id), None, "");
                 Err(status::error(Code::NotFound, "ORDER_NOT_FOUND", message, &ids))
             }

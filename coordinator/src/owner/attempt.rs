@@ -110,7 +110,8 @@ impl Attempt {
         let transaction = TransactionRef { transaction_id, deadline_unix_ms };
         let token = coordinator.tasks.token();
         let (attending, repeated) = coordinator.active.begin(transaction_id, &client_id, &request_id, token);
-        let branches = content.prepares(&coordinator, transaction, Asked { client_id: &client_id, request_id: &request_id });
+        let branches =
+            content.prepares(&coordinator, transaction, Asked { client_id: &client_id, request_id: &request_id });
         let record = NewRecord {
             transaction_id,
             client_id,

@@ -12,8 +12,8 @@ use crate::content::Content;
 use crate::coordinator::Coordinator;
 use crate::domain::Order;
 use crate::owner::{Answer, Request};
-use crate::store::{ClientAnswer, SagaRow};
 use crate::participants::branches::Asked;
+use crate::store::{ClientAnswer, SagaRow};
 use crate::testing::{self, Mood, World, order, until};
 
 async fn place(coordinator: &Arc<Coordinator>, request_id: &str, order: Arc<Order>, timeout_ms: u64) -> Answer {

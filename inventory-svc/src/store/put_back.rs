@@ -50,11 +50,13 @@ pub async fn apply(connection: &mut PgConnection, branches: &[PreparedBranch<Hol
     if !is_among(branches) {
         return Ok(());
     }
-    let reasons: Vec<String> = returning(branches).map(|(_, put_back)| format!("order {}", put_back.order_id)).collect();
+    let reasons: Vec<String> =
+        returning(branches).map(|(_, put_back)| format!("order {}", put_back.order_id)).collect();
     let (mut sellable, mut damaged) = (Batch::default(), Batch::default());
     for ((transaction_id, put_back), reason) in returning(branches).zip(&reasons) {
         let kind = if put_back.cancelled { Kind::Cancelled } else { Kind::ReturnedByCustomer };
-        let halves = [(&mut sellable, kind, &put_back.sellable), (&mut damaged, Kind::ReturnedDamaged, &put_back.damaged)];
+        let halves =
+            [(&mut sellable, kind, &put_back.sellable), (&mut damaged, Kind::ReturnedDamaged, &put_back.damaged)];
         for (batch, kind, lines) in halves {
             for (sku, quantity) in lines {
                 batch.add(Line {

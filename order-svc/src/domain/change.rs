@@ -132,7 +132,8 @@ pub fn decide(lines: &[Line], total_minor: i64, life: &Life, change: &Change) ->
         }
     }
     if change.refund_minor > left_minor {
-        let message = format!("{} were to be paid back, and {left_minor} are left of what was paid", change.refund_minor);
+        let message =
+            format!("{} were to be paid back, and {left_minor} are left of what was paid", change.refund_minor);
         return Err(Refusal::new("REFUND_EXCEEDS_PAID", format!("{message}, in minor units"))
             .with("refund_minor", change.refund_minor)
             .with("left_minor", left_minor));
@@ -187,20 +188,14 @@ mod tests {
     use super::*;
 
     fn lines(quantities: &[(&str, i64)]) -> Vec<Line> {
-        let line = |(sku, quantity): &(&str, i64)| Line {
-            sku: (*sku).to_owned(),
-            quantity: *quantity,
-            unit_price_minor: 100,
-        };
+        let line =
+            |(sku, quantity): &(&str, i64)| Line { sku: (*sku).to_owned(), quantity: *quantity, unit_price_minor: 100 };
         quantities.iter().map(line).collect()
     }
 
     fn change(operation: Operation, returned: &[(&str, i64)], refund_minor: i64) -> Change {
-        let line = |(sku, quantity): &(&str, i64)| ReturnLine {
-            sku: (*sku).to_owned(),
-            quantity: *quantity,
-            damaged: false,
-        };
+        let line =
+            |(sku, quantity): &(&str, i64)| ReturnLine { sku: (*sku).to_owned(), quantity: *quantity, damaged: false };
         Change {
             order_id: Uuid::nil(),
             operation,

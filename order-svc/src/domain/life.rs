@@ -144,9 +144,7 @@ pub fn denied(state: State, kind: EventKind) -> Refusal {
         (State::Pending, _) => return busy("it is still being placed"),
         (State::Refused, _) => ("ORDER_REFUSED", "the order was refused: there is nothing that could be changed"),
         (State::Cancelled, _) => ("ALREADY_CANCELLED", "the order was cancelled"),
-        (State::Confirmed, EventKind::Returned) => {
-            ("NOT_SHIPPED", "the order was not shipped yet: cancel it instead")
-        }
+        (State::Confirmed, EventKind::Returned) => ("NOT_SHIPPED", "the order was not shipped yet: cancel it instead"),
         (State::Shipped | State::PartiallyReturned | State::Returned, EventKind::Cancelled) => {
             ("ALREADY_SHIPPED", "the order was shipped: what comes back of it is a return")
         }

@@ -41,8 +41,8 @@ fn decode_change(branch: OrderBranch, change: OrderChange) -> Result<Change, Inv
     if !account.is_empty() || !lines.is_empty() || total.is_some() {
         return Err(invalid("change", "can't be beside an order to write down".to_owned()));
     }
-    let order_id = Uuid::parse_str(&change.order_id)
-        .map_err(|_| invalid("change.order_id", "is no id of an order".to_owned()))?;
+    let order_id =
+        Uuid::parse_str(&change.order_id).map_err(|_| invalid("change.order_id", "is no id of an order".to_owned()))?;
     let operation = match change.operation() {
         OrderOperation::Cancel => Operation::Cancel,
         OrderOperation::Ship => Operation::Ship,

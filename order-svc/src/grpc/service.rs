@@ -11,8 +11,9 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::wire;
-use crate::store::history;
+use crate::domain::Branch;
 use crate::store::reads::{self, Filter};
+use crate::store::{changes, history};
 
 /// Of the orders on one page: below the 4 MiB that clients take by default. Large orders make shorter pages.
 const MAX_PAGE_BYTES: usize = 3 * 1024 * 1024;
@@ -60,6 +61,24 @@ impl OrderStoreService for OrderStore {
             pending_change,
             changed_order_id: String::new(),
         }))
+    }
+
+    async fn check_change(
+        &self,
+        request: Request<api::CheckChangeRequest>,
+    ) -> Result<Response<api::CheckChangeResponse>, Status> {
+        let decoded = super::decode_branch(&request.get_ref().branch);
+        let change = match decoded.map_err(|wrong| status::invalid(wrong.field, wrong.description))? {
+            Branch::Change(change) => change,
+            Branch::Place(_) => return Err(status::invalid("branch", "is no change of an order")),
+        };
+        let checked = changes::check(&self.pool, &change).await.map_err(|error| status::database(&error))?;
+        let refusal = checked.err();
+        Ok(Response::new(refusal.map_or_else(api::CheckChangeResponse::default, |refusal| api::CheckChangeResponse {
+            reason: refusal.reason,
+            message: refusal.message,
+            metadata: refusal.metadata.into_iter().collect(),
+        })))
     }
 
     async fn read_order_events(

@@ -60,7 +60,11 @@ async fn changing(
         let Branch::Change(change) = &**branch else { continue };
         match held.remove(&change.order_id) {
             Some(holder) if holder == *transaction_id => (),
-            _ => wrong.push(violation(*transaction_id, change.order_id, "a change is prepared, but the order does not hold it")),
+            _ => wrong.push(violation(
+                *transaction_id,
+                change.order_id,
+                "a change is prepared, but the order does not hold it",
+            )),
         }
     }
     let orphans = held.into_iter().map(|(order_id, transaction_id)| {

@@ -45,6 +45,17 @@ pub async fn prepare(
     Ok(votes)
 }
 
+/// Whether a change would be granted as its order stands now.
+pub async fn check(pool: &participant::Pool, change: &Change) -> Result<Result<(), Refusal>, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let standing = life::look(&mut connection, &[change.order_id]).await?;
+    Ok(match standing.get(&change.order_id) {
+        None => Err(life::not_found(change.order_id)),
+        Some(order) if order.changing => Err(busy("another change of it is under way")),
+        Some(order) => decide(&order.lines, order.total_minor, &order.life, change).map(drop),
+    })
+}
+
 /// Changes take effect, and are written into their orders' histories.
 pub async fn apply(connection: &mut PgConnection, changes: &[(Uuid, &Change)]) -> Result<(), sqlx::Error> {
     if changes.is_empty() {

@@ -30,6 +30,11 @@ pub async fn lock(connection: &mut PgConnection, order_ids: &[Uuid]) -> Result<H
         .execute(&mut *connection)
         .await?;
     // A statement of its own, so that it sees what those have committed whom the first one has waited for.
+    look(connection, order_ids).await
+}
+
+/// Orders as they stand.
+pub async fn look(connection: &mut PgConnection, order_ids: &[Uuid]) -> Result<HashMap<Uuid, Standing>, sqlx::Error> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT order_id, lines::text, total_minor, state, returned::text, refunded_minor, tracking,
                 pending_id IS NOT NULL

@@ -13,7 +13,8 @@ use crate::grpc::OrderStore;
 use crate::resource::Orders;
 
 fn change(order: &PreparedBranch<Branch>, operation: Operation, back: &[(&str, i64)], refund_minor: i64) -> Change {
-    let line = |(sku, quantity): &(&str, i64)| ReturnLine { sku: (*sku).to_owned(), quantity: *quantity, damaged: true };
+    let line =
+        |(sku, quantity): &(&str, i64)| ReturnLine { sku: (*sku).to_owned(), quantity: *quantity, damaged: true };
     Change {
         order_id: order.transaction_id,
         operation,
@@ -102,12 +103,12 @@ async fn a_shipped_order_comes_back_in_parts_and_its_history_tells_who_did_what(
 async fn of_changes_that_exclude_each_other_one_is_granted() {
     let (_postgres, pool, service) = service().await;
     let placed = confirmed(&pool).await;
-    let both =
-        [branch(change(&placed, Operation::Cancel, &[], 300)), branch(change(&placed, Operation::Ship, &[], 0))];
+    let both = [branch(change(&placed, Operation::Cancel, &[], 300)), branch(change(&placed, Operation::Ship, &[], 0))];
     let votes = prepare(&Orders, &pool, &both).await;
     assert_eq!((votes[0].is_ok(), votes[1].as_ref().unwrap_err().reason.as_str()), (true, "ORDER_BUSY"));
     // In doubt: what it will be is told beside what it is.
-    let pending = service.read_order(Request::new(api::ReadOrderRequest { order_id: placed.transaction_id.to_string() }));
+    let pending =
+        service.read_order(Request::new(api::ReadOrderRequest { order_id: placed.transaction_id.to_string() }));
     let pending = pending.await.unwrap().into_inner();
     assert_eq!(pending.order.unwrap().state(), api::OrderState::Confirmed);
     let after = pending.pending_change.unwrap();
@@ -190,7 +191,8 @@ async fn orders_are_listed_by_what_became_of_them() {
     };
     use api::OrderState::{Cancelled, Confirmed, Returned, Shipped};
     for (state, expected) in [(Shipped, Some(0)), (Cancelled, Some(1)), (Confirmed, Some(2)), (Returned, None)] {
-        let expected: Vec<String> = expected.into_iter().map(|at: usize| orders[at].transaction_id.to_string()).collect();
+        let expected: Vec<String> =
+            expected.into_iter().map(|at: usize| orders[at].transaction_id.to_string()).collect();
         assert_eq!(list(api::ReadOrdersRequest { state: state.into(), ..Default::default() }).await, expected);
     }
     let changing = list(api::ReadOrdersRequest { changing: true, ..Default::default() }).await;
