@@ -14,7 +14,7 @@ use crate::output::Output;
 #[serde(rename_all = "snake_case")]
 enum Told {
     Order(Box<OrderView>),
-    Event(EventView),
+    Event(Box<EventView>),
 }
 
 /// Runs the verb, until it is interrupted, the service ends, or nothing can happen any more.
@@ -40,7 +40,7 @@ pub async fn run(
             Some(What::Event(event)) => {
                 is_over = event.kind() == wire::OrderEventKind::Refused;
                 let view = EventView::from(event);
-                (Told::Event(view.clone()), view.line())
+                (Told::Event(Box::new(view.clone())), view.line())
             }
             None => continue,
         };

@@ -126,9 +126,11 @@ async fn settled(orders: &Orders, change: &Change, deadline: Instant) -> Result<
             }
             continue;
         };
-        let is_pending = order.state() == api::OrderState::Pending || pending.is_some();
         let pays_back = change.operation != Operation::Ship;
-        if !is_pending && !(pays_back && is_prepared(orders, order_id).await?) {
+        let in_doubt = order.state() == api::OrderState::Pending
+            || pending.is_some()
+            || (pays_back && is_prepared(orders, order_id).await?);
+        if !in_doubt {
             return Ok(order);
         }
         // Who looks helps on what nobody drives any more.
