@@ -83,7 +83,8 @@ async fn add_damaged(connection: &mut PgConnection, batch: &Batch<'_>) -> Result
                 version = stock.version + c.movements, update_time = greatest(now(), stock.update_time)
          FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS c (sku, damaged, movements) WHERE stock.sku = c.sku
          RETURNING stock.sku, stock.on_hand, stock.held, stock.version, stock.update_time, coalesce(stock.reserved, 0),
-                   coalesce(stock.buffer, 0), coalesce(stock.damaged, 0), coalesce(stock.quality_control, 0)",
+                   coalesce(stock.buffer, 0), coalesce(stock.damaged, 0), coalesce(stock.quality_control, 0),
+                   coalesce(stock.marks, 0)",
     )
     .bind(batch.changes.keys().copied().collect::<Vec<_>>())
     .bind(batch.changes.values().map(|change| change.damaged).collect::<Vec<_>>())

@@ -37,7 +37,8 @@ pub async fn check(
     });
     let violations = placed.chain(changing(&mut *connection, prepared).await?).collect();
     let holds = Check { invariant: "no-orphan-holds", checked_count, violations };
-    Ok(vec![holds, histories(connection).await?])
+    // Of most orders there is nothing more to be said than that they were placed.
+    Ok(vec![holds, Check { checked_count, ..histories(connection).await? }])
 }
 
 fn violation(transaction_id: Uuid, order_id: Uuid, detail: impl Into<String>) -> Violation {
@@ -110,7 +111,6 @@ async fn histories(connection: &mut PgConnection) -> Result<Check, sqlx::Error> 
         after = *last;
         let mut events = events(&mut *connection, page.iter().map(|(order_id, ..)| *order_id).collect()).await?;
         for row in page {
-            check.checked_count += 1;
             let order_id = row.0;
             let history = events.remove(&order_id).unwrap_or_default();
             for detail in differences(row, &history)? {
