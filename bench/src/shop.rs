@@ -206,7 +206,7 @@ impl Shop {
 
     fn line(&self, Line { sku, quantity, unit_price_minor }: Line) -> OrderLine {
         let unit_price = Some(Money::from_minor(CURRENCY, unit_price_minor));
-        OrderLine { sku: self.skus[sku].clone(), quantity, unit_price }
+        OrderLine { sku: self.skus[sku].clone(), quantity, unit_price, ..OrderLine::default() }
     }
 }
 

@@ -1,4 +1,8 @@
-//! `assent order`: place orders and look at them.
+//! `assent order`: place orders, look at them, and say what becomes of them.
+mod change;
+mod history;
+mod watch;
+
 use std::str::FromStr;
 
 use clap::Subcommand;
@@ -13,7 +17,7 @@ use crate::mode::Mode;
 use crate::money::{Decimal, MoneyView, parse_currency};
 use crate::output::{Output, fields, table, time};
 
-/// Place orders and look at them
+/// Place orders, look at them, and say what becomes of them
 #[derive(Debug, Subcommand)]
 pub enum Order {
     /// Place an order: all of it or nothing
@@ -35,6 +39,23 @@ pub enum Order {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
+    Cancel(change::Cancel),
+    Ship(change::Ship),
+    Return(change::Return),
+    Refund(change::Refund),
+    /// Tell what happened to an order: who did what, and when
+    History {
+        /// Its id
+        order_id: String,
+    },
+    /// Follow an order, until interrupted
+    Watch {
+        /// Its id
+        order_id: String,
+        /// Go on after this event
+        #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(i64).range(0..))]
+        after: Option<i64>,
+    },
 }
 
 /// Where an order stands.
@@ -46,6 +67,14 @@ pub enum State {
     Confirmed,
     /// Refused.
     Refused,
+    /// Cancelled.
+    Cancelled,
+    /// Shipped.
+    Shipped,
+    /// Some of it has come back.
+    PartiallyReturned,
+    /// All of it has come back.
+    Returned,
 }
 
 /// What to order.
@@ -110,7 +139,7 @@ impl Line {
     /// The line on the wire, its price in this currency.
     pub fn into_wire(self, currency_code: &str) -> wire::OrderLine {
         let unit_price = Some(self.unit_price.to_wire(currency_code));
-        wire::OrderLine { sku: self.sku, quantity: self.quantity, unit_price }
+        wire::OrderLine { sku: self.sku, quantity: self.quantity, unit_price, ..wire::OrderLine::default() }
     }
 }
 
@@ -124,6 +153,9 @@ struct OrderView {
     reason_message: Option<String>,
     request_id: String,
     create_time: Option<String>,
+    version: i64,
+    refunded: Option<MoneyView>,
+    tracking: Option<String>,
     lines: Vec<LineView>,
 }
 
@@ -132,6 +164,7 @@ struct LineView {
     sku: String,
     quantity: i64,
     unit_price: Option<MoneyView>,
+    returned_quantity: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -157,6 +190,10 @@ fn state_name(state: wire::OrderState) -> &'static str {
         wire::OrderState::Pending => "pending",
         wire::OrderState::Confirmed => "confirmed",
         wire::OrderState::Refused => "refused",
+        wire::OrderState::Cancelled => "cancelled",
+        wire::OrderState::Shipped => "shipped",
+        wire::OrderState::PartiallyReturned => "partially_returned",
+        wire::OrderState::Returned => "returned",
         wire::OrderState::Unspecified => "unspecified",
     }
 }
@@ -171,6 +208,9 @@ impl From<wire::Order> for OrderView {
             state: state_name(order.state()),
             total: MoneyView::of(order.total.as_ref()),
             create_time: time(order.create_time.as_ref()),
+            version: order.version,
+            refunded: MoneyView::of(order.refunded.as_ref()),
+            tracking: some(order.tracking),
             order_id: order.order_id,
             account: order.account,
             reason: some(order.reason),
@@ -183,6 +223,7 @@ impl From<wire::Order> for OrderView {
                     unit_price: MoneyView::of(line.unit_price.as_ref()),
                     sku: line.sku,
                     quantity: line.quantity,
+                    returned_quantity: line.returned_quantity,
                 })
                 .collect(),
         }
@@ -202,6 +243,12 @@ impl Order {
                 output.print(&OrderView::from(order), order_page)
             }
             Order::Ls { state, account, limit } => list(services, state, account, limit, output).await,
+            Order::Cancel(cancel) => cancel.run(services, output).await,
+            Order::Ship(ship) => ship.run(services, output).await,
+            Order::Return(back) => back.run(services, output).await,
+            Order::Refund(refund) => refund.run(services, output).await,
+            Order::History { order_id } => history::run(services, order_id, output).await,
+            Order::Watch { order_id, after } => watch::run(services, order_id, after, output).await,
         }
     }
 }
@@ -280,6 +327,10 @@ async fn list(
         Some(State::Pending) => wire::OrderState::Pending,
         Some(State::Confirmed) => wire::OrderState::Confirmed,
         Some(State::Refused) => wire::OrderState::Refused,
+        Some(State::Cancelled) => wire::OrderState::Cancelled,
+        Some(State::Shipped) => wire::OrderState::Shipped,
+        Some(State::PartiallyReturned) => wire::OrderState::PartiallyReturned,
+        Some(State::Returned) => wire::OrderState::Returned,
     };
     let mut client = services.orders().await?;
     let mut orders: Vec<OrderView> = Vec::new();
@@ -343,11 +394,19 @@ fn order_page(order: &OrderView) -> String {
     if let Some(reason) = &order.reason {
         rows.push(("reason", format!("{reason}: {}", order.reason_message.as_deref().unwrap_or_default())));
     }
+    rows.extend(order.refunded.as_ref().map(|refunded| ("refunded", refunded.to_string())));
+    rows.extend(order.tracking.clone().map(|tracking| ("tracking", tracking)));
+    let has_returned = order.lines.iter().any(|line| line.returned_quantity != 0);
     let lines = order.lines.iter().map(|line| {
         let price = line.unit_price.as_ref().map(MoneyView::to_string).unwrap_or_default();
-        vec![line.sku.clone(), line.quantity.to_string(), price]
+        let returned = has_returned.then(|| line.returned_quantity.to_string());
+        [line.sku.clone(), line.quantity.to_string(), price].into_iter().chain(returned).collect()
     });
-    format!("{}\n\n{}", fields(&rows), table(&["sku", "quantity", "unit price"], &[1, 2], lines.collect()))
+    let headings: &[&str] = match has_returned {
+        true => &["sku", "quantity", "unit price", "returned"],
+        false => &["sku", "quantity", "unit price"],
+    };
+    format!("{}\n\n{}", fields(&rows), table(headings, &[1, 2, 3], lines.collect()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::coordinator::Coordinator;
 use crate::domain::{Invalid, Order};
-use crate::participants::branches;
+use crate::participants::branches::{self, Asked};
 use crate::participants::encoded::{self, Origin};
 use crate::saga;
 use crate::store::NewStep;
@@ -21,7 +21,28 @@ pub enum Content {
     /// An order.
     Order(Arc<Order>),
     /// One branch, or step, for each of these.
-    Branches(Arc<[NewStep]>),
+    Branches(Branches),
+}
+
+/// Branches, or steps, and what names them all.
+#[derive(Clone)]
+pub struct Branches {
+    steps: Arc<[NewStep]>,
+    /// The digest of what was asked for, where the branches were worked out from that; none: they are what was asked for.
+    digest: Option<Arc<[u8]>>,
+}
+
+impl Branches {
+    /// Branches that were worked out from what this is the digest of, one for each participant.
+    pub fn named(branches: Vec<NewStep>, digest: Vec<u8>) -> Self {
+        Branches { steps: branches.into(), digest: Some(digest.into()) }
+    }
+}
+
+impl From<Vec<NewStep>> for Branches {
+    fn from(steps: Vec<NewStep>) -> Self {
+        Branches { steps: steps.into(), digest: None }
+    }
 }
 
 impl Content {
@@ -61,7 +82,8 @@ impl Content {
     pub fn digest(&self) -> Vec<u8> {
         match self {
             Content::Order(order) => order.digest(),
-            Content::Branches(branches) => {
+            Content::Branches(Branches { digest: Some(digest), .. }) => digest.to_vec(),
+            Content::Branches(Branches { steps: branches, .. }) => {
                 let mut hash = Sha256::new();
                 let mut part = |part: &[u8]| {
                     hash.update((part.len() as u64).to_be_bytes());
@@ -84,7 +106,7 @@ impl Content {
     pub fn len(&self) -> usize {
         match self {
             Content::Order(_) => branches::OF_AN_ORDER.len(),
-            Content::Branches(branches) => branches.len(),
+            Content::Branches(branches) => branches.steps.len(),
         }
     }
 
@@ -92,7 +114,7 @@ impl Content {
     pub fn participant(&self, place: usize) -> &str {
         match self {
             Content::Order(_) => branches::OF_AN_ORDER.get(place).copied().unwrap_or_default(),
-            Content::Branches(branches) => branches.get(place).map_or("", |branch| branch.participant.as_str()),
+            Content::Branches(branches) => branches.steps.get(place).map_or("", |branch| branch.participant.as_str()),
         }
     }
 
@@ -101,7 +123,7 @@ impl Content {
         match self {
             Content::Order(_) => branches::JOINED.into(),
             Content::Branches(branches) => {
-                let mut names: Vec<&str> = branches.iter().map(|branch| branch.participant.as_str()).collect();
+                let mut names: Vec<&str> = branches.steps.iter().map(|branch| branch.participant.as_str()).collect();
                 names.sort_unstable();
                 names.dedup();
                 names.join(",").into()
@@ -110,10 +132,10 @@ impl Content {
     }
 
     /// Its branches, encoded for PREPARE.
-    pub fn prepares(&self, coordinator: &Coordinator, transaction: TransactionRef, request_id: &str) -> Vec<Bytes> {
+    pub fn prepares(&self, coordinator: &Coordinator, transaction: TransactionRef, asked: Asked<'_>) -> Vec<Bytes> {
         match self {
-            Content::Order(order) => branches::prepares(transaction, &coordinator.origin, order, request_id).to_vec(),
-            Content::Branches(branches) => {
+            Content::Order(order) => branches::prepares(transaction, &coordinator.origin, order, asked).to_vec(),
+            Content::Branches(Branches { steps: branches, .. }) => {
                 let names: Vec<&str> = branches.iter().map(|branch| branch.participant.as_str()).collect();
                 let origin = Origin::new(&names, &coordinator.owner_id);
                 let buffer = &mut BytesMut::new();
@@ -123,10 +145,10 @@ impl Content {
     }
 
     /// Its steps, as a saga.
-    pub fn steps(&self, request_id: &str) -> Vec<NewStep> {
+    pub fn steps(&self, asked: Asked<'_>) -> Vec<NewStep> {
         match self {
-            Content::Order(order) => saga::steps_of(order, request_id),
-            Content::Branches(steps) => steps.to_vec(),
+            Content::Order(order) => saga::steps_of(order, asked),
+            Content::Branches(branches) => branches.steps.to_vec(),
         }
     }
 }

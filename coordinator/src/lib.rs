@@ -1,5 +1,6 @@
 //! The coordinator: drives orders across their participants, and finishes what others left in doubt.
 mod admission;
+mod change;
 mod collect;
 mod config;
 mod content;

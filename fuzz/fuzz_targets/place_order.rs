@@ -6,9 +6,10 @@ use arbitrary::{Result, Unstructured};
 use coordinator::{Order, branches, read_lines};
 use fuzz::orders;
 use inventory_svc::Inventory;
-use order_svc::{Orders, lines};
+use order_svc::{Branch, Orders, lines};
 use participant::Resource;
 use payment_svc::Payments;
+use prost::Message;
 use proto::assent::order::v1::PlaceOrderRequest;
 use proto::limits;
 
@@ -39,7 +40,9 @@ fn let_through(request: PlaceOrderRequest) -> Option<Order> {
 }
 
 fn every_participant_takes(order: &Order, request_id: &str) {
-    let [inventory, stored, payment] = branches::of_order(order, request_id);
+    let asked = branches::Asked { client_id: "client", request_id };
+    let (inventory, stored, payment) = branches::of_order(order, asked);
+    let [inventory, stored, payment] = [inventory.encode_to_vec(), stored.encode_to_vec(), payment.encode_to_vec()];
 
     let holds = Inventory::default().decode(&inventory).expect("the inventory takes it");
     let mut wanted: BTreeMap<&str, i128> = BTreeMap::new();
@@ -49,7 +52,7 @@ fn every_participant_takes(order: &Order, request_id: &str) {
     let held: BTreeMap<&str, i128> = holds.iter().map(|(sku, quantity)| (sku, quantity.into())).collect();
     assert_eq!(held, wanted);
 
-    let written = Orders.decode(&stored).expect("the order service takes it");
+    let Ok(Branch::Place(written)) = Orders.decode(&stored) else { panic!("the order service takes it") };
     assert_eq!((written.account.as_str(), written.request_id.as_str()), (order.account.as_str(), request_id));
     assert_eq!((written.currency.as_str(), written.total_minor), (order.currency.as_str(), order.total_minor));
     let read = lines::from_json(&lines::to_json(&written.lines).expect("lines are written")).expect("lines are read");

@@ -29,7 +29,7 @@ fn line(input: &mut Unstructured<'_>, of_order: &str) -> Result<OrderLine> {
         1 => MAX_QUANTITY + input.int_in_range(-1..=1)?,
         _ => input.int_in_range(1..=9)?,
     };
-    Ok(OrderLine { sku: name(input)?, quantity, unit_price: Some(money(input, &of_line)?) })
+    Ok(OrderLine { sku: name(input)?, quantity, unit_price: Some(money(input, &of_line)?), ..OrderLine::default() })
 }
 
 /// An amount: what minor units make, or whatever a client may write.

@@ -48,6 +48,21 @@ pub struct Holds {
     lines: Vec<(String, i64)>,
     /// The reservations, each once.
     pub reservation_ids: Vec<Uuid>,
+    /// What comes back instead; then nothing is held.
+    pub put_back: Option<PutBack>,
+}
+
+/// Units of an order that come back when the transaction commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutBack {
+    /// The order that they were sold to.
+    pub order_id: Uuid,
+    /// What is on hand again: so many of each SKU, each once.
+    pub sellable: Vec<(String, i64)>,
+    /// What is damaged, likewise.
+    pub damaged: Vec<(String, i64)>,
+    /// The order was cancelled; else the customer returns them.
+    pub cancelled: bool,
 }
 
 impl Holds {
@@ -65,12 +80,17 @@ impl Holds {
                 }
             }
         }
-        Holds { lines: summed, reservation_ids: Vec::new() }
+        Holds { lines: summed, reservation_ids: Vec::new(), put_back: None }
     }
 
     /// The same, from reservations.
     pub fn of_reservations(self, reservation_ids: Vec<Uuid>) -> Self {
         Holds { reservation_ids, ..self }
+    }
+
+    /// Holds nothing, and puts this back.
+    pub fn of_put_back(put_back: PutBack) -> Self {
+        Holds { lines: Vec::new(), reservation_ids: Vec::new(), put_back: Some(put_back) }
     }
 
     /// Each SKU once, with how many.

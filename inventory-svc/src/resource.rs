@@ -50,7 +50,10 @@ impl Resource for Inventory {
     }
 
     async fn enter(&self, branch: &PreparedBranch<Holds>) -> Result<(), String> {
-        self.strategy.enter(branch).await
+        match branch.branch.put_back {
+            None => self.strategy.enter(branch).await,
+            Some(_) => Ok(()),
+        }
     }
 
     async fn leave(&self, transaction_id: Uuid) {
@@ -62,7 +65,10 @@ impl Resource for Inventory {
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Holds>],
     ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
-        self.strategy.take(connection, branches).await
+        match store::put_back::is_among(branches) {
+            false => self.strategy.take(connection, branches).await,
+            true => store::put_back::prepare(&*self.strategy, connection, branches).await,
+        }
     }
 
     async fn commit(
@@ -70,7 +76,8 @@ impl Resource for Inventory {
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Holds>],
     ) -> Result<(), sqlx::Error> {
-        store::holds::sell(connection, branches).await
+        store::holds::sell(connection, branches).await?;
+        store::put_back::apply(connection, branches).await
     }
 
     async fn abort(
@@ -93,11 +100,15 @@ impl Resource for Inventory {
             branch: step.branch.clone(),
         };
         let branches: Vec<PreparedBranch<Holds>> = steps.iter().map(branch).collect();
-        let votes = store::strategy::escrow().take(&mut *connection, &branches).await?;
+        let escrow = store::strategy::escrow();
+        let votes = match store::put_back::is_among(&branches) {
+            false => escrow.take(&mut *connection, &branches).await?,
+            true => store::put_back::prepare(&*escrow, &mut *connection, &branches).await?,
+        };
         let held = branches.into_iter().zip(&votes).filter(|(_, vote)| vote.is_ok());
         let held: Vec<PreparedBranch<Holds>> = held.map(|(branch, _)| branch).collect();
         if !held.is_empty() {
-            store::holds::sell(connection, &held).await?;
+            self.commit(connection, &held).await?;
         }
         Ok(votes)
     }
@@ -107,6 +118,11 @@ impl Resource for Inventory {
         connection: &mut PgConnection,
         steps: &[(StepBranch<Holds>, Refusal)],
     ) -> Result<(), sqlx::Error> {
+        if let Some((step, _)) = steps.iter().find(|(step, _)| step.branch.put_back.is_some()) {
+            // What came back may be sold again by now: such a step comes after the pivot, or is it.
+            tracing::error!(transaction_id = %step.transaction_id, "alarm: what was put back can't be taken away again");
+            return Err(sqlx::Error::Protocol("what was put back can't be taken away again".to_owned()));
+        }
         store::returns::put_back(connection, steps).await
     }
 

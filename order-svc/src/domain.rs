@@ -1,18 +1,13 @@
-//! Orders: what they are made of, and what is valid.
+//! Orders: what they are made of, what is valid, and what may become of them.
+mod change;
+mod life;
+
 use chrono::{DateTime, Utc};
 use proto::limits;
 use uuid::Uuid;
 
-/// Where an order stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Being placed.
-    Pending,
-    /// Placed.
-    Confirmed,
-    /// Refused: nothing is held, nothing is charged.
-    Refused,
-}
+pub use change::{Change, Life, Operation, ReturnLine, check as check_change, decide};
+pub use life::{EventKind, State, busy, outcomes};
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +33,17 @@ pub struct NewOrder {
     pub lines: Vec<Line>,
     /// What it costs, in the currency's minor unit.
     pub total_minor: i64,
+    /// The client that asks; empty where that is not known.
+    pub client_id: String,
+}
+
+/// The order service's branch of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Branch {
+    /// An order to write down.
+    Place(NewOrder),
+    /// A change of one that stands.
+    Change(Change),
 }
 
 /// An order as stored.
@@ -55,6 +61,51 @@ pub struct Order {
     pub reason_message: String,
     /// When it was placed.
     pub create_time: DateTime<Utc>,
+    /// Counts its events.
+    pub version: i64,
+    /// How many units of each line have come back; empty: none.
+    pub returned: Vec<i64>,
+    /// What was paid back.
+    pub refunded_minor: i64,
+    /// What was said of its shipment.
+    pub tracking: String,
+    /// The change that is in doubt, and what it makes of the order.
+    pub pending: Option<(Uuid, Life)>,
+}
+
+impl Order {
+    /// The order as it is after the change that is in doubt, with that change's transaction.
+    pub fn after_pending(&self) -> Option<(Uuid, Order)> {
+        let (transaction_id, Life { state, returned, refunded_minor, tracking }) = self.pending.clone()?;
+        let version = self.version.saturating_add(1);
+        let after = Order { state, returned, refunded_minor, tracking, version, pending: None, ..self.clone() };
+        Some((transaction_id, after))
+    }
+}
+
+/// One entry of an order's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its place, without gaps.
+    pub sequence: i64,
+    /// What happened.
+    pub kind: EventKind,
+    /// The state after it.
+    pub state: State,
+    /// The transaction that did it.
+    pub transaction_id: Uuid,
+    /// Who asked for it; empty where that is not known.
+    pub client_id: String,
+    /// The client's name for the request.
+    pub request_id: String,
+    /// Why.
+    pub reason: String,
+    /// What came back.
+    pub lines: Vec<ReturnLine>,
+    /// What was paid back.
+    pub refund_minor: i64,
+    /// When.
+    pub create_time: DateTime<Utc>,
 }
 
 /// When an order was placed: its id tells, if it is of the kind that does.
@@ -70,6 +121,7 @@ pub fn create_time(order_id: Uuid) -> DateTime<Utc> {
 pub fn check(order: &NewOrder) -> Result<(), (String, String)> {
     limits::check_account(&order.account).map_err(|wrong| ("account".to_owned(), wrong))?;
     limits::check_request_id(&order.request_id).map_err(|wrong| ("request_id".to_owned(), wrong))?;
+    limits::check_text(&order.client_id).map_err(|wrong| ("client_id".to_owned(), wrong))?;
     limits::check_line_count(order.lines.len()).map_err(|wrong| ("lines".to_owned(), wrong))?;
     // At most 2,000 times a billion times 64 bits: far from overflowing 128.
     let mut total: i128 = 0;
@@ -124,6 +176,7 @@ mod tests {
                 currency: "GBP".to_owned(),
                 lines,
                 total_minor,
+                client_id: String::new(),
             };
             prop_assert_eq!(check(&order).is_ok(), i128::from(total_minor) == cost);
         }

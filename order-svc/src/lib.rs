@@ -14,7 +14,7 @@ use participant::crash_point;
 
 use crate::config::Args;
 
-pub use domain::Line;
+pub use domain::{Branch, Line};
 pub use grpc::add_services;
 pub use resource::Orders;
 pub use store::lines;

@@ -1,4 +1,5 @@
 //! The orders on a real Postgres.
+mod life;
 mod saga;
 
 use participant::testing::{self, Postgres, abort, audit, commit, prepare};
@@ -10,7 +11,7 @@ use proto::google::r#type::Money;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::domain::{Line, NewOrder};
+use crate::domain::{Branch, Line, NewOrder};
 use crate::grpc::OrderStore;
 use crate::resource::Orders;
 use crate::store;
@@ -22,22 +23,23 @@ async fn start() -> (Postgres, Pool, OrderStore) {
     (postgres, pool, service)
 }
 
-fn order(account: &str, lines: &[(&str, i64, i64)]) -> PreparedBranch<NewOrder> {
+fn order(account: &str, lines: &[(&str, i64, i64)]) -> PreparedBranch<Branch> {
     let line = |(sku, quantity, unit_price_minor): &(&str, i64, i64)| Line {
         sku: (*sku).to_owned(),
         quantity: *quantity,
         unit_price_minor: *unit_price_minor,
     };
-    testing::branch(NewOrder {
+    testing::branch(Branch::Place(NewOrder {
         account: account.to_owned(),
         request_id: format!("{account}/1"),
         currency: "GBP".to_owned(),
         lines: lines.iter().map(line).collect(),
         total_minor: lines.iter().map(|(_, quantity, price)| quantity * price).sum(),
-    })
+        client_id: "shop".to_owned(),
+    }))
 }
 
-async fn read(service: &OrderStore, order: &PreparedBranch<NewOrder>) -> Result<api::Order, Status> {
+async fn read(service: &OrderStore, order: &PreparedBranch<Branch>) -> Result<api::Order, Status> {
     let request = api::ReadOrderRequest { order_id: order.transaction_id.to_string() };
     Ok(service.read_order(Request::new(request)).await?.into_inner().order.unwrap())
 }
@@ -198,12 +200,18 @@ async fn bad_requests_are_told_what_is_wrong() {
 #[test]
 fn branches_are_checked_as_they_are_read() {
     let money = |minor| Some(Money::from_minor("GBP", minor));
-    let line = |sku: &str, quantity, unit_price| api::OrderLine { sku: sku.to_owned(), quantity, unit_price };
+    let line = |sku: &str, quantity, unit_price| api::OrderLine {
+        sku: sku.to_owned(),
+        quantity,
+        unit_price,
+        ..api::OrderLine::default()
+    };
     let good = api::OrderBranch {
         account: "ann".into(),
         request_id: "shop:1".into(),
         lines: vec![line("85123A", 2, money(255)), line("gift_0001_20", 1, money(0))],
         total: money(510),
+        ..api::OrderBranch::default()
     };
     let field = |change: &dyn Fn(&mut api::OrderBranch)| {
         let mut branch = good.clone();
@@ -224,6 +232,8 @@ fn branches_are_checked_as_they_are_read() {
     assert_eq!(refused(&|branch| branch.lines[1].unit_price = euro.clone()), "branch.lines[1].unit_price");
     assert_eq!(refused(&|branch| branch.total = money(511)), "branch.total");
     assert_eq!(refused(&|branch| branch.total = None), "branch.total");
+    assert_eq!(refused(&|branch| branch.client_id = "a\0".into()), "branch.client_id");
+    assert_eq!(refused(&|branch| branch.change = Some(api::OrderChange::default())), "branch.change");
     let overflowing = vec![line("a", 1_000_000_000, money(i64::MAX)); 2_000];
     assert_eq!(refused(&|branch| branch.lines = overflowing.clone()), "branch.total");
     assert_eq!(Orders.decode(b"\xff\xff").unwrap_err().field, "branch");

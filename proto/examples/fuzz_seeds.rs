@@ -85,28 +85,30 @@ fn pounds(units: i64, nanos: i32) -> Option<Money> {
 }
 
 fn order_lines() -> Vec<OrderLine> {
-    vec![OrderLine { sku: "A".to_owned(), quantity: 2, unit_price: pounds(2, 550_000_000) }]
+    vec![OrderLine { sku: "A".to_owned(), quantity: 2, unit_price: pounds(2, 550_000_000), ..OrderLine::default() }]
 }
 
 fn stock_branch() -> Vec<u8> {
     InventoryBranch {
         lines: vec![StockLine { sku: "A".to_owned(), quantity: 2 }; 2],
         reservation_ids: vec![ID.to_owned()],
+        ..InventoryBranch::default()
     }
     .encode_to_vec()
 }
 
 fn order_branch() -> Vec<u8> {
     let (account, request_id) = ("alice".to_owned(), "shop/1".to_owned());
-    OrderBranch { account, request_id, lines: order_lines(), total: pounds(5, 100_000_000) }.encode_to_vec()
+    OrderBranch { account, request_id, lines: order_lines(), total: pounds(5, 100_000_000), ..OrderBranch::default() }
+        .encode_to_vec()
 }
 
 /// Costs 2^64 minor units, and says that it costs what 64 bits keep of that.
 fn overflowing_order_branch() -> Vec<u8> {
     let unit_price = pounds(46_116_860_184_273_879, 40_000_000);
-    let lines = vec![OrderLine { sku: "A".to_owned(), quantity: 4, unit_price }];
+    let lines = vec![OrderLine { sku: "A".to_owned(), quantity: 4, unit_price, ..OrderLine::default() }];
     let (account, request_id) = ("alice".to_owned(), "shop/1".to_owned());
-    OrderBranch { account, request_id, lines, total: pounds(0, 0) }.encode_to_vec()
+    OrderBranch { account, request_id, lines, total: pounds(0, 0), ..OrderBranch::default() }.encode_to_vec()
 }
 
 fn refund_branch() -> Vec<u8> {
@@ -175,7 +177,8 @@ fn orders() -> Vec<Vec<u8>> {
     let page_token = String::new();
     vec![
         ReadOrderRequest { order_id: ID.to_owned() }.encode_to_vec(),
-        ReadOrdersRequest { page_size: 3, page_token, state: 1, account: "alice".to_owned() }.encode_to_vec(),
+        ReadOrdersRequest { page_size: 3, page_token, state: 1, account: "alice".to_owned(), changing: false }
+            .encode_to_vec(),
     ]
 }
 

@@ -9,6 +9,8 @@ pub const MAX_LINES: usize = 2_000;
 pub const MAX_RESERVATIONS: usize = 100;
 /// SKUs that one call follows, at most.
 pub const MAX_WATCHED: usize = 100;
+/// Characters of a reason or a remark, at most.
+pub const MAX_TEXT: usize = 500;
 /// Of one line, at most.
 pub const MAX_QUANTITY: i64 = 1_000_000_000;
 
@@ -35,6 +37,14 @@ pub fn check_request_id(request_id: &str) -> Result<(), String> {
     match (1..=256).contains(&request_id.len()) && request_id.bytes().all(allowed) {
         true => Ok(()),
         false => Err("must be 1 to 256 letters, digits or any of - _ . : /".to_owned()),
+    }
+}
+
+/// What a person says of something, or nothing.
+pub fn check_text(text: &str) -> Result<(), String> {
+    match text.chars().count() <= MAX_TEXT && !text.chars().any(char::is_control) {
+        true => Ok(()),
+        false => Err(format!("must be at most {MAX_TEXT} printable characters")),
     }
 }
 

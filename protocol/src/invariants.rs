@@ -49,11 +49,13 @@ pub enum Invariant {
     InDoubtResolves,
     /// A saga that has ended is wholly done or wholly compensated.
     SagaWholeness,
+    /// An order is what its history comes to, and that follows the table of transitions.
+    OrderLife,
 }
 
 impl Invariant {
     /// All of them, in the order they are reported.
-    pub const ALL: [Invariant; 13] = [
+    pub const ALL: [Invariant; 14] = [
         Invariant::Atomicity,
         Invariant::Validity,
         Invariant::DecisionStability,
@@ -67,6 +69,7 @@ impl Invariant {
         Invariant::OneOrderPerRequest,
         Invariant::InDoubtResolves,
         Invariant::SagaWholeness,
+        Invariant::OrderLife,
     ];
 
     /// Its public name.
@@ -85,6 +88,7 @@ impl Invariant {
             Invariant::OneOrderPerRequest => "one-order-per-request",
             Invariant::InDoubtResolves => "in-doubt-resolves",
             Invariant::SagaWholeness => "saga-wholeness",
+            Invariant::OrderLife => "order-life",
         }
     }
 

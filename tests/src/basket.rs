@@ -39,6 +39,7 @@ impl Basket {
             sku: sku.clone(),
             quantity: *quantity,
             unit_price: Some(gbp(*price)),
+            ..OrderLine::default()
         };
         PlaceOrderRequest {
             request_id: request_id.to_owned(),

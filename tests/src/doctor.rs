@@ -64,6 +64,6 @@ pub async fn examine(system: &System, arguments: &[&str]) -> Report {
 pub async fn all_holds(system: &System) -> Report {
     let report = examine(system, &[]).await;
     assert!(report.healthy && report.exit == 0, "{:#?}\n{}", report.wrong(), report.said);
-    assert_eq!(report.invariants.len(), 12);
+    assert_eq!(report.invariants.len(), 14);
     report
 }

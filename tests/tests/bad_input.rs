@@ -29,7 +29,7 @@ async fn nothing_came_of_it(client: &Client, account: &str) {
 }
 
 fn line(sku: &str, quantity: i64, unit_price: Option<Money>) -> OrderLine {
-    OrderLine { sku: sku.to_owned(), quantity, unit_price }
+    OrderLine { sku: sku.to_owned(), quantity, unit_price, ..OrderLine::default() }
 }
 
 fn money(currency: &str, units: i64, nanos: i32) -> Option<Money> {

@@ -138,6 +138,12 @@ const PLANTS: &[Plant] = &[
         names: &["SAGA"],
     },
     Plant {
+        violates: &["order-life"],
+        plant: &[(Order, "INSERT INTO order_life (order_id, state, version) VALUES ('ID', 4, 2)")],
+        undo: &[(Order, "DELETE FROM order_life WHERE order_id = 'ID'")],
+        names: &["ID"],
+    },
+    Plant {
         // Nobody can decide it, because its participant can't be asked.
         violates: &["in-doubt-resolves"],
         plant: &[(
@@ -242,6 +248,6 @@ async fn every_kind_of_violation_is_found_by_its_name_and_its_transaction() {
         found.extend(wrong.into_iter().map(str::to_owned));
         garden.run(undo).await;
     }
-    assert_eq!(found.len(), 12, "only {found:?}");
+    assert_eq!(found.len(), 13, "only {found:?}");
     doctor::all_holds(&garden.system).await;
 }

@@ -89,7 +89,7 @@ async fn orders(services: &Services) -> Result<Vec<ShownFact>, Failure> {
             page_size: ORDERS_PER_PAGE,
             page_token,
             state: order::OrderState::Unspecified.into(),
-            account: String::new(),
+            ..order::ReadOrdersRequest::default()
         });
         let page = read(client.read_orders(request).await, "the orders")?;
         for order in page.orders {
@@ -210,9 +210,14 @@ fn branch_fact(participant: &str, branch: wire::Branch) -> Result<Option<BranchF
 
 fn shown_fact(order: &order::Order) -> Result<ShownFact, Failure> {
     let decision = match order.state() {
-        order::OrderState::Confirmed => Some(Decision::Commit),
         order::OrderState::Refused => Some(Decision::Abort),
         order::OrderState::Pending | order::OrderState::Unspecified => None,
+        // Whatever became of it later, it was confirmed.
+        order::OrderState::Confirmed
+        | order::OrderState::Cancelled
+        | order::OrderState::Shipped
+        | order::OrderState::PartiallyReturned
+        | order::OrderState::Returned => Some(Decision::Commit),
     };
     Ok(ShownFact { transaction: transaction_id(&order.order_id)?, decision })
 }

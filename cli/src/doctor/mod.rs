@@ -155,6 +155,7 @@ fn view(invariant: Invariant, check: Option<Check>, audited: Option<Audited>) ->
             | Invariant::StockConserved
             | Invariant::WaitersFirst
             | Invariant::MoneyConserved
+            | Invariant::OrderLife
     );
     let unchecked = (within && audited.is_none()) || (!within && !across);
     let mut violations = Vec::new();
@@ -242,6 +243,7 @@ mod tests {
             Invariant::StockConserved,
             Invariant::WaitersFirst,
             Invariant::MoneyConserved,
+            Invariant::OrderLife,
         ];
         within.map(|invariant| (invariant, audited(Vec::new()))).into()
     }

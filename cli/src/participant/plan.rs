@@ -161,8 +161,9 @@ fn of_own(own: Own, address: &str, sku: String, account: String, currency: &str)
             let branch = OrderBranch {
                 account,
                 request_id: "conformance".to_owned(),
-                lines: vec![OrderLine { sku, quantity: 1, unit_price: price.clone() }],
+                lines: vec![OrderLine { sku, quantity: 1, unit_price: price.clone(), ..OrderLine::default() }],
                 total: price,
+                ..OrderBranch::default()
             };
             plan("order", branch.encode_to_vec(), None, Books::Unseen, None)
         }

@@ -129,6 +129,7 @@ pub async fn place(
             sku: line.sku.clone(),
             quantity: line.quantity,
             unit_price: Some(Money::from_minor(CURRENCY, line.unit_price_minor)),
+            ..wire::OrderLine::default()
         })
         .collect();
     let (mut attempt, mut repeats) = (1, 0);

@@ -18,6 +18,18 @@ impl From<Invalid> for Status {
 
 /// The status of an answer other than accepted.
 pub fn not_accepted(answer: Answer, request_id: &str) -> Status {
+    not_accepted_of(answer, None, request_id)
+}
+
+/// The same of a transaction that concerns this order; none: that it was to place.
+pub fn not_accepted_of(answer: Answer, order_id: Option<Uuid>, request_id: &str) -> Status {
+    let ids = |transaction_id, request_id| ids_of(order_id.or(Some(transaction_id)), Some(transaction_id), request_id);
+    let why = |transaction_id, request_id, cause: &Refusal| {
+        let mut metadata = ids(transaction_id, request_id);
+        metadata.insert("cause".to_owned(), cause.reason.clone());
+        metadata.extend(cause.metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
+        metadata
+    };
     match answer {
         Answer::Rejected { order_id, refusal } => status::refused(&refusal, &ids(order_id, request_id)),
         Answer::Aborted { order_id, cause } if cause.reason == "INVALID_ARGUMENT" => status::error(
@@ -29,7 +41,7 @@ pub fn not_accepted(answer: Answer, request_id: &str) -> Status {
         Answer::Aborted { order_id, cause } => status::error(
             Code::Aborted,
             "TRANSACTION_ABORTED",
-            format!("given up, and nothing stays: {}; place it again under a new request id", cause.message),
+            format!("given up, and nothing stays: {}; try again under a new request id", cause.message),
             &why(order_id, request_id, &cause),
         ),
         Answer::RequestReused { order_id } => {
@@ -37,19 +49,19 @@ pub fn not_accepted(answer: Answer, request_id: &str) -> Status {
             if let Some(order_id) = order_id {
                 metadata.insert("order_id".to_owned(), order_id.to_string());
             }
-            let message = format!("the request id {request_id:?} was used for another order; use a new one");
+            let message = format!("the request id {request_id:?} was used for another request; use a new one");
             status::error(Code::AlreadyExists, "REQUEST_ID_REUSED", message, &metadata)
         }
         Answer::Unknown { order_id, cause } => status::unavailable(
             "OUTCOME_UNKNOWN",
-            format!("whether the order is placed is not known yet: {}; repeat this very call", cause.message),
+            format!("whether it took effect is not known yet: {}; repeat this very call", cause.message),
             &why(order_id, request_id, &cause),
             Duration::from_millis(500),
         ),
         // Asked only about what is not accepted; if it were, the order is found by repeating the call.
         Answer::Accepted { order_id, .. } => status::unavailable(
             "OUTCOME_UNKNOWN",
-            "the order is placed; repeat this very call",
+            "it took effect; repeat this very call",
             &ids(order_id, request_id),
             Duration::ZERO,
         ),
@@ -67,17 +79,9 @@ pub fn turned_away(overloaded: &Overloaded, request_id: &str) -> Status {
     status::exhausted("OVERLOADED", message, &metadata, overloaded.retry_after)
 }
 
-fn ids(order_id: Uuid, request_id: &str) -> BTreeMap<String, String> {
-    BTreeMap::from([
-        ("order_id".to_owned(), order_id.to_string()),
-        ("transaction_id".to_owned(), order_id.to_string()),
-        ("request_id".to_owned(), request_id.to_owned()),
-    ])
-}
-
-fn why(order_id: Uuid, request_id: &str, cause: &Refusal) -> BTreeMap<String, String> {
-    let mut metadata = ids(order_id, request_id);
-    metadata.insert("cause".to_owned(), cause.reason.clone());
-    metadata.extend(cause.metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
-    metadata
+/// What names a request and what has come of it.
+pub fn ids_of(order_id: Option<Uuid>, transaction_id: Option<Uuid>, request_id: &str) -> BTreeMap<String, String> {
+    let ids = [("order_id", order_id), ("transaction_id", transaction_id)];
+    let ids = ids.into_iter().filter_map(|(name, id)| Some((name.to_owned(), id?.to_string())));
+    ids.chain([("request_id".to_owned(), request_id.to_owned())]).collect()
 }

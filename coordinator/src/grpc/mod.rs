@@ -1,9 +1,12 @@
 //! The coordinator's gRPC face.
 mod answers;
+mod change;
 mod coordinator;
 mod execute;
+mod history;
 mod order;
 mod overlay;
+mod requests;
 mod sagas;
 mod stuck;
 #[cfg(test)]

@@ -1,4 +1,5 @@
 //! OrderService: places orders, and reads them as decided.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use proto::assent::order::v1 as api;
 use proto::assent::order::v1::order_service_server::OrderService;
 use proto::assent::order::v1::order_store_service_client::OrderStoreServiceClient;
 use proto::limits;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::codegen::BoxStream;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
-use super::answers::{not_accepted, turned_away};
-use super::{overlay, wire};
+use super::answers::{ids_of, not_accepted, turned_away};
+use super::{change, history, overlay, requests, wire};
 use crate::admission::Known;
 use crate::content::Content;
 use crate::coordinator::Coordinator;
@@ -23,12 +26,15 @@ use crate::domain::{Invalid, Order};
 use crate::owner::{self, Answer};
 use crate::saga;
 
-const READ_TIMEOUT: Duration = Duration::from_millis(3000);
+/// How long a read may take.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_millis(3000);
 
-/// OrderService.
+/// OrderService; clones share all of it.
+#[derive(Clone)]
 pub struct Orders {
     coordinator: Arc<Coordinator>,
     store: Option<OrderStoreServiceClient<Channel>>,
+    watchers: Arc<Semaphore>,
 }
 
 impl Orders {
@@ -39,10 +45,54 @@ impl Orders {
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES)
         });
-        Orders { coordinator, store }
+        Orders { coordinator, store, watchers: Arc::new(Semaphore::new(history::MAX_WATCHERS)) }
     }
 
-    fn store(&self) -> Result<OrderStoreServiceClient<Channel>, Status> {
+    /// The coordinator.
+    pub(super) fn coordinator(&self) -> &Arc<Coordinator> {
+        &self.coordinator
+    }
+
+    /// An order as decided.
+    pub(super) async fn read(&self, order_id: Uuid) -> Result<api::Order, Status> {
+        match self.stored(order_id).await? {
+            (Some(order), pending) => overlay::resolve(&self.coordinator, order, pending).await,
+            (None, _) => overlay::without_row(&self.coordinator, order_id).await,
+        }
+    }
+
+    /// An order as the order service has it, if it has, with the change of it that is in doubt.
+    pub(super) async fn stored(
+        &self,
+        order_id: Uuid,
+    ) -> Result<(Option<api::Order>, Option<api::PendingChange>), Status> {
+        let mut read = Request::new(api::ReadOrderRequest { order_id: order_id.to_string() });
+        read.set_timeout(READ_TIMEOUT);
+        match self.store()?.read_order(read).await {
+            Ok(response) => {
+                let api::ReadOrderResponse { order, pending_change, changed_order_id } = response.into_inner();
+                if changed_order_id.is_empty() {
+                    return Ok((order, pending_change));
+                }
+                let message =
+                    format!("{order_id} is no order, but the transaction that changed order {changed_order_id}");
+                let ids = ids_of(Some(order_id), None, "");
+                Err(status::error(Code::NotFound, "ORDER_NOT_FOUND", message, &ids))
+            }
+            Err(status) if status.code() == Code::NotFound => Ok((None, None)),
+            Err(status) => Err(wire::from_store(status)),
+        }
+    }
+
+    /// A place among those who watch.
+    pub(super) fn watcher(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.watchers.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("{} orders are watched already; come again later", history::MAX_WATCHERS);
+            status::exhausted("TOO_MANY_WATCHERS", message, &BTreeMap::new(), Duration::from_secs(1))
+        })
+    }
+
+    pub(super) fn store(&self) -> Result<OrderStoreServiceClient<Channel>, Status> {
         self.store.clone().ok_or_else(|| wire::unreachable("no participant is called \"order\"; see --participants"))
     }
 }
@@ -98,19 +148,7 @@ impl OrderService for Orders {
         request: Request<api::GetOrderRequest>,
     ) -> Result<Response<api::GetOrderResponse>, Status> {
         let order_id = read_id("order_id", &request.get_ref().order_id)?;
-        let mut read = Request::new(api::ReadOrderRequest { order_id: order_id.to_string() });
-        read.set_timeout(READ_TIMEOUT);
-        let stored = self.store()?.read_order(read).await;
-        let order = match stored {
-            Ok(response) => response.into_inner().order,
-            Err(status) if status.code() == tonic::Code::NotFound => None,
-            Err(status) => return Err(wire::from_store(status)),
-        };
-        let order = match order {
-            Some(order) => overlay::resolve(&self.coordinator, order).await?,
-            None => overlay::without_row(&self.coordinator, order_id).await?,
-        };
-        Ok(Response::new(api::GetOrderResponse { order: Some(order) }))
+        Ok(Response::new(api::GetOrderResponse { order: Some(self.read(order_id).await?) }))
     }
 
     async fn list_orders(
@@ -121,18 +159,69 @@ impl OrderService for Orders {
         let wanted = api::OrderState::try_from(state)
             .map_err(|_| status::invalid("state", format!("{state} is no state of an order")))?;
         let mut store = self.store()?;
-        if matches!(wanted, api::OrderState::Confirmed | api::OrderState::Refused) {
+        if !matches!(wanted, api::OrderState::Unspecified | api::OrderState::Pending) {
             // The store filters by what it has applied, so what is decided must be applied first.
-            overlay::settle(&self.coordinator, &mut store, &account).await?;
+            overlay::settle(&self.coordinator, &store, &account).await?;
         }
-        let mut read = Request::new(api::ReadOrdersRequest { page_size, page_token, state, account });
+        let mut read = Request::new(api::ReadOrdersRequest { page_size, page_token, state, account, changing: false });
         read.set_timeout(READ_TIMEOUT);
         let page = store.read_orders(read).await.map_err(wire::from_store)?.into_inner();
-        let mut orders = overlay::resolve_all(&self.coordinator, page.orders).await?;
+        let mut orders = overlay::resolve_all(&self.coordinator, page.orders, page.pending_changes).await?;
         if wanted != api::OrderState::Unspecified {
             orders.retain(|order| order.state() == wanted);
         }
         Ok(Response::new(api::ListOrdersResponse { orders, next_page_token: page.next_page_token }))
+    }
+
+    async fn cancel_order(
+        &self,
+        request: Request<api::CancelOrderRequest>,
+    ) -> Result<Response<api::CancelOrderResponse>, Status> {
+        let (call, change) = requests::cancel(request)?;
+        let (order, transaction_id) = change::carry_out(self, call, change).await?;
+        Ok(Response::new(api::CancelOrderResponse { order, transaction_id }))
+    }
+
+    async fn ship_order(
+        &self,
+        request: Request<api::ShipOrderRequest>,
+    ) -> Result<Response<api::ShipOrderResponse>, Status> {
+        let (call, change) = requests::ship(request)?;
+        let (order, transaction_id) = change::carry_out(self, call, change).await?;
+        Ok(Response::new(api::ShipOrderResponse { order, transaction_id }))
+    }
+
+    async fn return_order(
+        &self,
+        request: Request<api::ReturnOrderRequest>,
+    ) -> Result<Response<api::ReturnOrderResponse>, Status> {
+        let (call, change) = requests::bring_back(request)?;
+        let (order, transaction_id) = change::carry_out(self, call, change).await?;
+        Ok(Response::new(api::ReturnOrderResponse { order, transaction_id }))
+    }
+
+    async fn refund_order(
+        &self,
+        request: Request<api::RefundOrderRequest>,
+    ) -> Result<Response<api::RefundOrderResponse>, Status> {
+        let (call, change) = requests::refund(request)?;
+        let (order, transaction_id) = change::carry_out(self, call, change).await?;
+        Ok(Response::new(api::RefundOrderResponse { order, transaction_id }))
+    }
+
+    async fn list_order_events(
+        &self,
+        request: Request<api::ListOrderEventsRequest>,
+    ) -> Result<Response<api::ListOrderEventsResponse>, Status> {
+        history::list(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn watch_order(
+        &self,
+        request: Request<api::WatchOrderRequest>,
+    ) -> Result<Response<BoxStream<api::WatchOrderResponse>>, Status> {
+        let told = history::watch(self, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(told)))
     }
 }
 

@@ -1,4 +1,5 @@
 //! Orders as decided: what the order service still shows as pending may be decided already.
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::coordinator::Coordinator;
 use crate::recover;
 use crate::store::Record;
 
+/// The version of an order that is confirmed or refused, and nothing more.
+const DECIDED: i64 = 2;
 /// How many pending orders are looked up at one time.
 const AT_ONCE: usize = 16;
 /// Pending orders that are settled before a filtered list, at most.
@@ -29,21 +32,28 @@ const MAX_PENDING: i32 = 1_000;
 /// How long a filtered list waits for them.
 const SETTLED_WITHIN: Duration = Duration::from_millis(1000);
 
-/// The order with its state as decided.
-pub async fn resolve(coordinator: &Arc<Coordinator>, mut order: api::Order) -> Result<api::Order, Status> {
+/// The order with its state as decided, and with the change of it that is in doubt, if that is decided.
+pub async fn resolve(
+    coordinator: &Arc<Coordinator>,
+    mut order: api::Order,
+    pending: Option<api::PendingChange>,
+) -> Result<api::Order, Status> {
+    if let Some(api::PendingChange { transaction_id, after: Some(after) }) = pending {
+        let (decision, _) = decision(coordinator, &transaction_id).await?;
+        return Ok(if decision == Some(Decision::Commit) { after } else { order });
+    }
     if order.state() != api::OrderState::Pending {
         return Ok(order);
     }
-    let order_id = read_id("order_id", &order.order_id)
-        .map_err(|_| Status::internal("the order service shows an order without an id"))?;
-    let (decision, refusal) = match coordinator.active.decision(order_id) {
-        Some((decision, refusal)) => (Some(decision), refusal),
-        None => recorded(coordinator, order_id).await?,
-    };
+    let (decision, refusal) = decision(coordinator, &order.order_id).await?;
     match decision {
-        Some(Decision::Commit) => order.set_state(api::OrderState::Confirmed),
+        Some(Decision::Commit) => {
+            order.set_state(api::OrderState::Confirmed);
+            order.version = DECIDED;
+        }
         Some(Decision::Abort) => {
             order.set_state(api::OrderState::Refused);
+            order.version = DECIDED;
             if let Some(refusal) = refusal {
                 order.reason = refusal.reason;
                 order.reason_message = refusal.message;
@@ -55,8 +65,30 @@ pub async fn resolve(coordinator: &Arc<Coordinator>, mut order: api::Order) -> R
 }
 
 /// The same for many, in their order.
-pub async fn resolve_all(coordinator: &Arc<Coordinator>, orders: Vec<api::Order>) -> Result<Vec<api::Order>, Status> {
-    stream::iter(orders).map(|order| resolve(coordinator, order)).buffered(AT_ONCE).try_collect().await
+pub async fn resolve_all(
+    coordinator: &Arc<Coordinator>,
+    orders: Vec<api::Order>,
+    pending: Vec<api::PendingChange>,
+) -> Result<Vec<api::Order>, Status> {
+    let of_order = |change: api::PendingChange| Some((change.after.as_ref()?.order_id.clone(), change));
+    let mut pending: HashMap<String, api::PendingChange> = pending.into_iter().filter_map(of_order).collect();
+    let each = stream::iter(orders).map(|order| {
+        let change = pending.remove(&order.order_id);
+        resolve(coordinator, order, change)
+    });
+    each.buffered(AT_ONCE).try_collect().await
+}
+
+async fn decision(
+    coordinator: &Arc<Coordinator>,
+    transaction_id: &str,
+) -> Result<(Option<Decision>, Option<Refusal>), Status> {
+    let transaction_id = read_id("transaction_id", transaction_id)
+        .map_err(|_| Status::internal("the order service shows an order without an id"))?;
+    match coordinator.active.decision(transaction_id) {
+        Some((decision, refusal)) => Ok((Some(decision), refusal)),
+        None => recorded(coordinator, transaction_id).await,
+    }
 }
 
 /// An order of which the order service knows nothing: refused before it got there, or not there yet.
@@ -87,6 +119,7 @@ pub async fn without_row(coordinator: &Arc<Coordinator>, order_id: Uuid) -> Resu
     match decision {
         Some(Decision::Abort) => {
             order.set_state(api::OrderState::Refused);
+            order.version = DECIDED;
             if let Some(refusal) = refusal {
                 order.reason = refusal.reason;
                 order.reason_message = refusal.message;
@@ -109,21 +142,26 @@ pub async fn without_row(coordinator: &Arc<Coordinator>, order_id: Uuid) -> Resu
 /// Waits until the order service has applied what this process has decided, so that it can filter by state.
 pub async fn settle(
     coordinator: &Arc<Coordinator>,
-    store: &mut OrderStoreServiceClient<Channel>,
+    store: &OrderStoreServiceClient<Channel>,
     account: &str,
 ) -> Result<(), Status> {
-    let pending = api::ReadOrdersRequest {
-        page_size: MAX_PENDING,
-        page_token: String::new(),
-        state: api::OrderState::Pending.into(),
-        account: account.to_owned(),
+    let read = async |state: api::OrderState, changing| {
+        let page_size = MAX_PENDING;
+        let account = account.to_owned();
+        let asked =
+            api::ReadOrdersRequest { page_size, page_token: String::new(), state: state.into(), account, changing };
+        let mut request = Request::new(asked);
+        request.set_timeout(SETTLED_WITHIN);
+        let read = store.clone().read_orders(request).await;
+        read.map(|page| page.into_inner()).map_err(wire::from_store)
     };
-    let mut request = Request::new(pending);
-    request.set_timeout(SETTLED_WITHIN);
-    let pending = store.read_orders(request).await.map_err(wire::from_store)?.into_inner().orders;
-    let settled = pending.into_iter().filter_map(|order| order.order_id.parse().ok()).map(|order_id| async move {
-        if coordinator.active.decision(order_id).is_some() {
-            coordinator.active.settled(order_id).await;
+    let placed = read(api::OrderState::Pending, false);
+    let (placed, changed) = tokio::try_join!(placed, read(api::OrderState::Unspecified, true))?;
+    let placed = placed.orders.into_iter().map(|order| order.order_id);
+    let changed = changed.pending_changes.into_iter().map(|change| change.transaction_id);
+    let settled = placed.chain(changed).filter_map(|id| id.parse().ok()).map(|transaction_id| async move {
+        if coordinator.active.decision(transaction_id).is_some() {
+            coordinator.active.settled(transaction_id).await;
         }
     });
     // A participant that is down keeps them from settling; the list is then as the store has it.

@@ -14,7 +14,8 @@ use crate::coordinator::Coordinator;
 use crate::testing::{Mood, World, until};
 
 async fn place(coordinator: &Arc<Coordinator>, request_id: &str, is_retry: bool) -> Result<String, Status> {
-    let line = api::OrderLine { sku: "A".to_owned(), quantity: 1, unit_price: Some(Money::from_minor("GBP", 100)) };
+    let unit_price = Some(Money::from_minor("GBP", 100));
+    let line = api::OrderLine { sku: "A".to_owned(), quantity: 1, unit_price, ..api::OrderLine::default() };
     let mut request = Request::new(api::PlaceOrderRequest {
         request_id: request_id.to_owned(),
         account: "alice".to_owned(),

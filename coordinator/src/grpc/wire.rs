@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::order::timestamp;
+use crate::change::Bought;
 use crate::domain::{Line, Order};
 use crate::participants::refusal_to_wire;
 use crate::store::{ClientAnswer, Record};
@@ -34,6 +35,7 @@ pub fn confirmed(order_id: Uuid, order: &Order, request_id: String, create_time:
         sku: line.sku.clone(),
         quantity: line.quantity,
         unit_price: Some(Money::from_minor(&order.currency, line.unit_price_minor)),
+        ..order_api::OrderLine::default()
     });
     order_api::Order {
         order_id: order_id.to_string(),
@@ -45,7 +47,31 @@ pub fn confirmed(order_id: Uuid, order: &Order, request_id: String, create_time:
         reason_message: String::new(),
         request_id,
         create_time: Some(timestamp(create_time)),
+        // Placed, and confirmed.
+        version: 2,
+        ..order_api::Order::default()
     }
+}
+
+/// An order as the order service keeps it, as far as changes are worked out on it.
+pub fn bought(order: order_api::Order) -> Result<Bought, Status> {
+    let unreadable = |_| Status::internal("the order service shows an order that can't be read");
+    let minor = |money: Option<&Money>| money.map_or(Ok(0), |money| money.to_minor().map_err(unreadable));
+    let mut lines = Vec::with_capacity(order.lines.len());
+    let mut returned = Vec::with_capacity(order.lines.len());
+    for line in &order.lines {
+        let unit_price_minor = minor(line.unit_price.as_ref())?;
+        lines.push(Line { sku: line.sku.clone(), quantity: line.quantity, unit_price_minor });
+        returned.push(line.returned_quantity);
+    }
+    Ok(Bought {
+        total_minor: minor(order.total.as_ref())?,
+        refunded_minor: minor(order.refunded.as_ref())?,
+        currency: order.total.map(|total| total.currency_code).unwrap_or_default(),
+        account: order.account,
+        lines,
+        returned,
+    })
 }
 
 /// A record.

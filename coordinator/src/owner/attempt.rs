@@ -24,6 +24,7 @@ use super::events::{self, Happened};
 use crate::admission::Admitted;
 use crate::content::Content;
 use crate::coordinator::Coordinator;
+use crate::participants::branches::Asked;
 use crate::participants::{Voted, Voter};
 use crate::store::{ANSWERED_WITHIN, ClientAnswer, Finish, NewRecord, Record, Store};
 
@@ -109,7 +110,8 @@ impl Attempt {
         let transaction = TransactionRef { transaction_id, deadline_unix_ms };
         let token = coordinator.tasks.token();
         let (attending, repeated) = coordinator.active.begin(transaction_id, &client_id, &request_id, token);
-        let branches = content.prepares(&coordinator, transaction, &request_id);
+        let branches =
+            content.prepares(&coordinator, transaction, Asked { client_id: &client_id, request_id: &request_id });
         let record = NewRecord {
             transaction_id,
             client_id,

@@ -4,6 +4,7 @@
 //! Generated types stop here: the rest of the coordinator sees votes, refusals and rows.
 pub mod branches;
 mod calls;
+pub mod changes;
 mod decide;
 pub mod encoded;
 mod fence;

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use follow::outcome as follow_holder;
 pub use operate::{Steering, cancel, pause, resume};
 pub use order::steps as steps_of;
 pub use place::place;

@@ -12,12 +12,12 @@ use prost::Message;
 use protocol::saga::Kind;
 
 use crate::domain::Order;
-use crate::participants::branches;
+use crate::participants::branches::{self, Asked};
 use crate::store::NewStep;
 
 /// The steps of an order.
-pub fn steps(order: &Order, request_id: &str) -> Vec<NewStep> {
-    let (inventory, stored, payment) = branches::of_order(order, request_id);
+pub fn steps(order: &Order, asked: Asked<'_>) -> Vec<NewStep> {
+    let (inventory, stored, payment) = branches::of_order(order, asked);
     let [inventory, stored, payment] = [inventory.encode_to_vec(), stored.encode_to_vec(), payment.encode_to_vec()];
     let step = |name: &str, participant: &str, kind, after: &[usize], branch| NewStep {
         name: name.to_owned(),

@@ -14,6 +14,7 @@ use super::drive::{Client, Drive};
 use super::follow::{self, unknown};
 use crate::coordinator::Coordinator;
 use crate::owner::{Answer, Request, events};
+use crate::participants::branches::Asked;
 use crate::store::{NewRecord, NewSaga};
 
 /// Places an order as a saga, in a task of its own; resolves to the answer. The saga goes on if the caller goes away.
@@ -71,7 +72,7 @@ async fn start(coordinator: &Arc<Coordinator>, new: &Arc<NewSaga>, deadline: Ins
 
 fn new(coordinator: &Coordinator, request: &Request, transaction_id: Uuid) -> NewSaga {
     let timeout_ms = i64::try_from(request.timeout.as_millis()).unwrap_or(i64::MAX);
-    let steps = request.content.steps(&request.request_id);
+    let steps = request.content.steps(Asked { client_id: &request.client_id, request_id: &request.request_id });
     let record = NewRecord {
         transaction_id,
         client_id: request.client_id.clone(),

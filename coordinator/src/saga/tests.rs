@@ -12,6 +12,7 @@ use crate::content::Content;
 use crate::coordinator::Coordinator;
 use crate::domain::Order;
 use crate::owner::{Answer, Request};
+use crate::participants::branches::Asked;
 use crate::store::{ClientAnswer, SagaRow};
 use crate::testing::{self, Mood, World, order, until};
 
@@ -59,7 +60,7 @@ fn all(row: StepRow, names: &[&str]) -> Vec<(String, StepRow)> {
 
 #[test]
 fn the_steps_of_an_order_are_a_saga() {
-    let steps = super::order::steps(&order("A"), "request");
+    let steps = super::order::steps(&order("A"), Asked { client_id: "client", request_id: "request" });
     let step = |it: &crate::store::NewStep| Step { kind: it.kind, after: it.after.clone() };
     assert!(Definition::new(steps.iter().map(step).collect()).is_ok());
 }

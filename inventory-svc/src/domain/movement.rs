@@ -43,6 +43,12 @@ pub enum Kind {
     TransferredOut,
     /// So many have come to a location from another.
     TransferredIn,
+    /// So many that were sold are on hand again: their order was cancelled before they had left.
+    Cancelled,
+    /// So many that were sold are on hand again: a customer returned them.
+    ReturnedByCustomer,
+    /// So many that were sold came back from a customer, damaged.
+    ReturnedDamaged,
 }
 
 /// What is there of a SKU.
@@ -97,6 +103,9 @@ impl Kind {
             Kind::Returned => "returned",
             Kind::TransferredOut => "transferred_out",
             Kind::TransferredIn => "transferred_in",
+            Kind::Cancelled => "cancelled",
+            Kind::ReturnedByCustomer => "returned_by_customer",
+            Kind::ReturnedDamaged => "returned_damaged",
         }
     }
 
@@ -106,7 +115,10 @@ impl Kind {
         let take = |figure: i64| figure.checked_sub(quantity);
         let Balance { on_hand, held, reserved, damaged, quality_control, .. } = before;
         Some(match self {
-            Kind::Received | Kind::Adjusted | Kind::Returned => Balance { on_hand: add(on_hand)?, ..before },
+            Kind::Received | Kind::Adjusted | Kind::Returned | Kind::Cancelled | Kind::ReturnedByCustomer => {
+                Balance { on_hand: add(on_hand)?, ..before }
+            }
+            Kind::ReturnedDamaged => Balance { damaged: add(damaged)?, ..before },
             Kind::TransferredOut | Kind::TransferredIn => before,
             Kind::Held => Balance { held: add(held)?, ..before },
             Kind::Sold => Balance { on_hand: take(on_hand)?, held: take(held)?, ..before },

@@ -70,6 +70,9 @@ fn kind(kind: Kind) -> api::MovementKind {
         Kind::Returned => api::MovementKind::Returned,
         Kind::TransferredOut => api::MovementKind::TransferredOut,
         Kind::TransferredIn => api::MovementKind::TransferredIn,
+        Kind::Cancelled => api::MovementKind::Cancelled,
+        Kind::ReturnedByCustomer => api::MovementKind::ReturnedByCustomer,
+        Kind::ReturnedDamaged => api::MovementKind::ReturnedDamaged,
     }
 }
 

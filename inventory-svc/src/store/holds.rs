@@ -120,6 +120,8 @@ pub struct Change {
     pub held: i64,
     /// What is added to what is reserved.
     pub reserved: i64,
+    /// What is added to what is damaged; by [`super::put_back`] only.
+    pub damaged: i64,
     /// In how many movements.
     pub movements: i64,
 }

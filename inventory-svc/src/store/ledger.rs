@@ -79,11 +79,12 @@ impl<'a> Batch<'a> {
     /// Adds a movement.
     pub fn add(&mut self, line: Line<'a>) {
         let change = self.changes.entry(line.sku).or_default();
-        let before =
-            Balance { on_hand: change.on_hand, held: change.held, reserved: change.reserved, ..Balance::default() };
+        let Change { on_hand, held, reserved, damaged, movements } = *change;
+        let before = Balance { on_hand, held, reserved, damaged, ..Balance::default() };
         // 512 branches of at most 2,000 billions each: far from overflowing.
-        let Balance { on_hand, held, reserved, .. } = line.kind.apply(line.quantity, before).unwrap_or(before);
-        *change = Change { on_hand, held, reserved, movements: change.movements + 1 };
+        let after = line.kind.apply(line.quantity, before).unwrap_or(before);
+        let Balance { on_hand, held, reserved, damaged, .. } = after;
+        *change = Change { on_hand, held, reserved, damaged, movements: movements + 1 };
         self.lines.push(line);
     }
 }
@@ -120,6 +121,7 @@ pub async fn insert(
             on_hand: balance.on_hand - change.on_hand,
             held: balance.held - change.held,
             reserved: balance.reserved - change.reserved,
+            damaged: balance.damaged - change.damaged,
             ..*balance
         };
         running.insert(sku, (version - change.movements, before, *update_time));
@@ -368,6 +370,9 @@ fn code(kind: Kind) -> i16 {
         Kind::Unclaimed => 17,
         Kind::TransferredOut => 20,
         Kind::TransferredIn => 21,
+        Kind::Cancelled => 40,
+        Kind::ReturnedByCustomer => 41,
+        Kind::ReturnedDamaged => 42,
     }
 }
 
@@ -392,6 +397,9 @@ fn kind(code: i16) -> Result<Kind, sqlx::Error> {
         17 => Kind::Unclaimed,
         20 => Kind::TransferredOut,
         21 => Kind::TransferredIn,
+        40 => Kind::Cancelled,
+        41 => Kind::ReturnedByCustomer,
+        42 => Kind::ReturnedDamaged,
         _ => return Err(sqlx::Error::Decode(format!("{code} is no kind of movement").into())),
     })
 }

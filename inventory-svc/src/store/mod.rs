@@ -8,6 +8,7 @@ pub mod claims;
 pub mod holds;
 pub mod ledger;
 pub mod locations;
+pub mod put_back;
 pub mod replay;
 pub mod reservations;
 pub mod returns;

@@ -1,5 +1,8 @@
 //! The order service's database: all its SQL.
 pub mod audit;
+pub mod changes;
+pub mod history;
+pub mod life;
 pub mod lines;
 pub mod placing;
 pub mod reads;
@@ -14,10 +17,5 @@ pub fn migrator() -> Migrator {
 }
 
 fn state_of(code: i16) -> Result<State, sqlx::Error> {
-    match code {
-        1 => Ok(State::Pending),
-        2 => Ok(State::Confirmed),
-        3 => Ok(State::Refused),
-        other => Err(sqlx::Error::Decode(format!("{other} is no state of an order").into())),
-    }
+    State::of_code(code).ok_or_else(|| sqlx::Error::Decode(format!("{code} is no state of an order").into()))
 }

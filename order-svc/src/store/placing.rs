@@ -1,6 +1,6 @@
 //! Orders of a batch: written down when they are prepared, marked when they are refused, each with one statement. That they
 //! are confirmed is said by the log alone.
-use participant::{PreparedBranch, Refusal};
+use participant::Refusal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -10,25 +10,32 @@ use crate::domain::{NewOrder, create_time};
 /// Writes orders down, pending as long as their transactions are prepared; `unconfirmed`: until they are confirmed.
 pub async fn insert(
     connection: &mut PgConnection,
-    orders: &[PreparedBranch<NewOrder>],
+    orders: &[(Uuid, &NewOrder)],
     unconfirmed: bool,
 ) -> Result<(), sqlx::Error> {
-    let column = |of: fn(&NewOrder) -> &str| orders.iter().map(|order| of(&order.branch)).collect::<Vec<_>>();
-    let lines = orders.iter().map(|order| lines::to_json(&order.branch.lines)).collect::<Result<Vec<_>, _>>()?;
+    if orders.is_empty() {
+        return Ok(());
+    }
+    let column = |of: fn(&NewOrder) -> &str| orders.iter().map(|(_, order)| of(order)).collect::<Vec<_>>();
+    let lines = orders.iter().map(|(_, order)| lines::to_json(&order.lines)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
-        "INSERT INTO orders (order_id, account, request_id, currency, total_minor, lines, create_time, unconfirmed)
-         SELECT order_id, account, request_id, currency, total_minor, lines::jsonb, create_time, $8
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[])
-              AS o (order_id, account, request_id, currency, total_minor, lines, create_time)",
+        "INSERT INTO orders (order_id, account, request_id, currency, total_minor, lines, create_time, unconfirmed,
+                             client_id)
+         SELECT order_id, account, request_id, currency, total_minor, lines::jsonb, create_time, $8,
+                nullif(client_id, '')
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[],
+                     $9::text[])
+              AS o (order_id, account, request_id, currency, total_minor, lines, create_time, client_id)",
     )
-    .bind(orders.iter().map(|order| order.transaction_id).collect::<Vec<_>>())
+    .bind(orders.iter().map(|(order_id, _)| *order_id).collect::<Vec<_>>())
     .bind(column(|order| &order.account))
     .bind(column(|order| &order.request_id))
     .bind(column(|order| &order.currency))
-    .bind(orders.iter().map(|order| order.branch.total_minor).collect::<Vec<_>>())
+    .bind(orders.iter().map(|(_, order)| order.total_minor).collect::<Vec<_>>())
     .bind(lines)
-    .bind(orders.iter().map(|order| create_time(order.transaction_id)).collect::<Vec<_>>())
+    .bind(orders.iter().map(|(order_id, _)| create_time(*order_id)).collect::<Vec<_>>())
     .bind(unconfirmed)
+    .bind(column(|order| &order.client_id))
     .execute(connection)
     .await?;
     Ok(())
@@ -49,10 +56,7 @@ pub async fn confirm(connection: &mut PgConnection, order_ids: Vec<Uuid>) -> Res
 }
 
 /// Pending orders become refused.
-pub async fn refuse(
-    connection: &mut PgConnection,
-    orders: &[(PreparedBranch<NewOrder>, Refusal)],
-) -> Result<(), sqlx::Error> {
+pub async fn refuse(connection: &mut PgConnection, orders: &[(Uuid, &Refusal)]) -> Result<(), sqlx::Error> {
     if orders.is_empty() {
         return Ok(());
     }
@@ -61,7 +65,7 @@ pub async fn refuse(
          FROM unnest($1::uuid[], $2::text[], $3::text[]) AS r (order_id, reason, reason_message)
          WHERE orders.order_id = r.order_id AND NOT orders.refused",
     )
-    .bind(orders.iter().map(|(order, _)| order.transaction_id).collect::<Vec<_>>())
+    .bind(orders.iter().map(|(order_id, _)| *order_id).collect::<Vec<_>>())
     .bind(orders.iter().map(|(_, refusal)| storable(&refusal.reason)).collect::<Vec<_>>())
     .bind(orders.iter().map(|(_, refusal)| storable(&refusal.message)).collect::<Vec<_>>())
     .execute(connection)

@@ -3,8 +3,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, QueryBuilder};
 use uuid::Uuid;
 
-use super::{lines, state_of};
-use crate::domain::{NewOrder, Order, State};
+use super::{life, lines, state_of};
+use crate::domain::{Life, NewOrder, Order, State};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -18,6 +18,16 @@ struct Row {
     reason: String,
     reason_message: String,
     create_time: DateTime<Utc>,
+    client_id: Option<String>,
+    version: Option<i64>,
+    returned: Option<String>,
+    refunded_minor: Option<i64>,
+    tracking: Option<String>,
+    pending_id: Option<Uuid>,
+    pending_state: Option<i16>,
+    pending_returned: Option<String>,
+    pending_refunded_minor: Option<i64>,
+    pending_tracking: Option<String>,
 }
 
 impl TryFrom<Row> for Order {
@@ -25,11 +35,31 @@ impl TryFrom<Row> for Order {
 
     fn try_from(row: Row) -> Result<Self, sqlx::Error> {
         let Row { account, request_id, currency, total_minor, .. } = row;
-        let content = NewOrder { account, request_id, currency, total_minor, lines: lines::from_json(&row.lines)? };
+        let lines = lines::from_json(&row.lines)?;
+        let client_id = row.client_id.unwrap_or_default();
+        let content = NewOrder { account, request_id, currency, total_minor, lines, client_id };
+        let state = state_of(row.state)?;
+        let pending = match (row.pending_id, row.pending_state) {
+            (Some(transaction_id), Some(state)) => Some((
+                transaction_id,
+                Life {
+                    state: state_of(state)?,
+                    returned: life::returned_from(row.pending_returned.as_deref())?,
+                    refunded_minor: row.pending_refunded_minor.unwrap_or_default(),
+                    tracking: row.pending_tracking.unwrap_or_default(),
+                },
+            )),
+            _ => None,
+        };
         Ok(Order {
             order_id: row.order_id,
             content,
-            state: state_of(row.state)?,
+            state,
+            version: row.version.unwrap_or(if state == State::Pending { 1 } else { 2 }),
+            returned: life::returned_from(row.returned.as_deref())?,
+            refunded_minor: row.refunded_minor.unwrap_or_default(),
+            tracking: row.tracking.unwrap_or_default(),
+            pending,
             reason: row.reason,
             reason_message: row.reason_message,
             create_time: row.create_time,
@@ -39,7 +69,9 @@ impl TryFrom<Row> for Order {
 
 /// What is read of orders, up to the condition.
 const SELECT: &str = "SELECT order_id, account, request_id, state, currency, total_minor, lines::text AS lines, reason,
-        reason_message, create_time FROM order_with_state WHERE order_id ";
+        reason_message, create_time, client_id, version, returned::text AS returned, refunded_minor, tracking, pending_id,
+        pending_state, pending_returned::text AS pending_returned, pending_refunded_minor, pending_tracking
+        FROM order_with_state WHERE order_id ";
 
 /// Reads one order.
 pub async fn get(executor: impl PgExecutor<'_>, order_id: Uuid) -> Result<Option<Order>, sqlx::Error> {
@@ -49,6 +81,17 @@ pub async fn get(executor: impl PgExecutor<'_>, order_id: Uuid) -> Result<Option
     row.map(Order::try_from).transpose()
 }
 
+/// The order that the transaction of this id has changed, or may yet.
+pub async fn changed_by(executor: impl PgExecutor<'_>, transaction_id: Uuid) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT order_id FROM order_event WHERE transaction_id = $1
+         UNION ALL SELECT order_id FROM order_life WHERE pending_id = $1 LIMIT 1",
+    )
+    .bind(transaction_id)
+    .fetch_optional(executor)
+    .await
+}
+
 /// Which orders to list.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -56,6 +99,8 @@ pub struct Filter {
     pub state: Option<State>,
     /// Of this account only.
     pub account: Option<String>,
+    /// Only those of which a change is in doubt.
+    pub changing: bool,
 }
 
 /// Lists orders older than `before`, newest first, at most `limit`. Each kind of filter has a statement of its own, so
@@ -80,7 +125,15 @@ pub async fn list(
         }
         Some(State::Confirmed) => " AND state = 2",
         Some(State::Refused) => " AND refused",
+        Some(State::Cancelled | State::Shipped | State::PartiallyReturned | State::Returned) => "",
     });
+    if let Some(state) = filter.state.filter(|state| state.code() > State::Refused.code()) {
+        query.push(" AND order_id IN (SELECT order_id FROM order_life WHERE state = ").push_bind(state.code());
+        query.push(" AND order_id < ").push_bind(before).push(")");
+    }
+    if filter.changing {
+        query.push(" AND order_id = ANY (ARRAY(SELECT order_id FROM order_life WHERE pending_id IS NOT NULL))");
+    }
     query.push(" ORDER BY order_id DESC LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
     let rows: Vec<Row> = query.build_query_as().fetch_all(executor).await?;
     rows.into_iter().map(Order::try_from).collect()

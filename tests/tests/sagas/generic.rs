@@ -83,7 +83,7 @@ fn payment(pence: i64) -> Vec<u8> {
 }
 
 fn stock(quantity: i64) -> Vec<u8> {
-    InventoryBranch { lines: vec![StockLine { sku: "rose".to_owned(), quantity }], reservation_ids: Vec::new() }
+    InventoryBranch { lines: vec![StockLine { sku: "rose".to_owned(), quantity }], ..InventoryBranch::default() }
         .encode_to_vec()
 }
 

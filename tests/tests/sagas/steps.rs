@@ -19,7 +19,7 @@ fn fresh() -> StepRef {
 
 fn of(sku: &str, step: &StepRef) -> ExecuteStep {
     let branch =
-        InventoryBranch { lines: vec![StockLine { sku: sku.to_owned(), quantity: 3 }], reservation_ids: Vec::new() };
+        InventoryBranch { lines: vec![StockLine { sku: sku.to_owned(), quantity: 3 }], ..InventoryBranch::default() };
     ExecuteStep { step: Some(step.clone()), branch: branch.encode_to_vec(), must_succeed: false }
 }
 

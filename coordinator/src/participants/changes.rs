@@ -1,0 +1,82 @@
+//! A change of an order as branches, in each participant's own language: only those that it concerns.
+use prost::Message;
+use proto::assent::inventory::v1::{InventoryBranch, PutBack, PutBackLine};
+use proto::assent::order::v1::{OrderBranch, OrderChange, OrderOperation, ReturnCondition, ReturnLine};
+use proto::assent::payment::v1::{PaymentBranch, PaymentOperation};
+use proto::google::r#type::Money;
+
+use super::branches::Asked;
+use crate::change::{Bought, Change, Operation, Plan};
+use crate::content::DEFAULT_KIND;
+use crate::store::NewStep;
+
+/// The branches of a change.
+pub fn of(change: &Change, order: &Bought, plan: &Plan, asked: Asked<'_>) -> Vec<NewStep> {
+    let mut branches = Vec::with_capacity(3);
+    if !plan.put_back.is_empty() {
+        branches.push(branch("inventory", put_back(change, plan).encode_to_vec()));
+    }
+    branches.push(branch("order", of_the_order(change, plan, asked).encode_to_vec()));
+    if plan.refund_minor > 0 {
+        let payment = PaymentBranch {
+            account: order.account.clone(),
+            amount: Some(Money::from_minor(&order.currency, plan.refund_minor)),
+            operation: PaymentOperation::Refund.into(),
+            payment_id: change.order_id.to_string(),
+            ..PaymentBranch::default()
+        };
+        branches.push(branch("payment", payment.encode_to_vec()));
+    }
+    branches
+}
+
+fn branch(participant: &str, branch: Vec<u8>) -> NewStep {
+    NewStep {
+        name: participant.to_owned(),
+        participant: participant.to_owned(),
+        kind: DEFAULT_KIND,
+        after: Vec::new(),
+        branch,
+    }
+}
+
+fn put_back(change: &Change, plan: &Plan) -> InventoryBranch {
+    let line = |back: &crate::change::Back| PutBackLine {
+        sku: back.sku.clone(),
+        quantity: back.quantity,
+        damaged: back.damaged,
+    };
+    let put_back = PutBack {
+        order_id: change.order_id.to_string(),
+        lines: plan.put_back.iter().map(line).collect(),
+        cancelled: change.operation == Operation::Cancel,
+    };
+    InventoryBranch { put_back: Some(put_back), ..InventoryBranch::default() }
+}
+
+fn of_the_order(change: &Change, plan: &Plan, asked: Asked<'_>) -> OrderBranch {
+    let line = |back: &crate::change::Back| {
+        let condition = if back.damaged { ReturnCondition::Damaged } else { ReturnCondition::Sellable };
+        ReturnLine { sku: back.sku.clone(), quantity: back.quantity, condition: condition.into() }
+    };
+    let operation = match change.operation {
+        Operation::Cancel => OrderOperation::Cancel,
+        Operation::Ship => OrderOperation::Ship,
+        Operation::Return => OrderOperation::Return,
+        Operation::Refund => OrderOperation::Refund,
+    };
+    let order_change = OrderChange {
+        order_id: change.order_id.to_string(),
+        operation: operation.into(),
+        reason: change.reason.clone(),
+        returned: plan.returned.clone(),
+        lines: change.back.iter().map(line).collect(),
+        refund_minor: plan.refund_minor,
+    };
+    OrderBranch {
+        request_id: asked.request_id.to_owned(),
+        client_id: asked.client_id.to_owned(),
+        change: Some(order_change),
+        ..OrderBranch::default()
+    }
+}
