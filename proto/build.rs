@@ -8,6 +8,7 @@ const FILES: &[&str] = &[
     "assent/transaction/v1/coordinator.proto",
     "assent/order/v1/order.proto",
     "assent/order/v1/store.proto",
+    "assent/inventory/v1/feed.proto",
     "assent/inventory/v1/inventory.proto",
     "assent/inventory/v1/location.proto",
     "assent/inventory/v1/reservation.proto",

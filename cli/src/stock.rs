@@ -1,4 +1,5 @@
 //! `assent stock`: what is on hand, held and available, what was, and how it came about.
+mod feed;
 mod history;
 mod locations;
 mod point;
@@ -131,6 +132,8 @@ pub enum Stock {
         #[arg(long, value_name = "SEQ")]
         after: Option<i64>,
     },
+    /// Show how far the movements were passed on to NATS JetStream; exit code 1 if they can't be
+    Feed,
     /// Show one SKU as it was
     At {
         /// The article
@@ -240,6 +243,7 @@ impl Stock {
             }
             Stock::History { sku, limit } => return history::run(services, sku, limit, output).await,
             Stock::Watch { skus, after } => return watch::run(services, skus, after, output).await,
+            Stock::Feed => return feed::run(services, output).await,
             Stock::Rebuild { .. } => return verify::run(services, output).await,
             Stock::Ls { limit } => return list(services, limit, output).await,
         };

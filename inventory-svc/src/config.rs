@@ -5,6 +5,7 @@ use clap::Parser;
 use participant::ParticipantArgs;
 use participant::config::Listen;
 
+use crate::feed;
 use crate::store::reservations::Defaults;
 use crate::store::strategy::{Locks, Name};
 use crate::store::waitlist;
@@ -31,6 +32,9 @@ pub struct Args {
     /// How customers wait for stock.
     #[command(flatten)]
     pub waitlist: WaitlistArgs,
+    /// Where movements are passed on to.
+    #[command(flatten)]
+    pub feed: FeedArgs,
     /// Flags of every participant.
     #[command(flatten)]
     pub participant: ParticipantArgs,
@@ -103,5 +107,47 @@ impl WaitlistArgs {
             max_waiting: self.waitlist_limit,
             max_per_customer: reservations.reservation_limit,
         }
+    }
+}
+
+/// Where movements are passed on to.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FeedArgs {
+    /// The NATS servers that every movement is passed on to, as nats://host:port, separated by commas; JetStream must be enabled
+    /// there. Without them nothing is passed on
+    #[arg(long, env = "ASSENT_NATS_URL", value_name = "URL", value_delimiter = ',', hide_env_values = true)]
+    pub nats_url: Vec<String>,
+    /// The stream of JetStream; it is made if there is none
+    #[arg(long, env = "ASSENT_NATS_STREAM", value_name = "NAME", default_value = "ASSENT_STOCK", value_parser = stream_name)]
+    pub nats_stream: String,
+    /// What the messages' subjects begin with; the SKU follows after a dot
+    #[arg(long, env = "ASSENT_NATS_SUBJECT", value_name = "PREFIX", default_value = "assent.stock", value_parser = subject)]
+    pub nats_subject: String,
+}
+
+impl FeedArgs {
+    /// The settings, if it leads anywhere.
+    pub fn settings(self) -> Option<feed::Settings> {
+        let urls: Vec<String> = self.nats_url.into_iter().filter(|url| !url.is_empty()).collect();
+        let settings = feed::Settings { urls, stream: self.nats_stream, subject: self.nats_subject };
+        (!settings.urls.is_empty()).then_some(settings)
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+fn stream_name(text: &str) -> Result<String, String> {
+    match is_token(text) && text.len() <= 64 {
+        true => Ok(text.to_owned()),
+        false => Err("must be 1 to 64 letters, digits or any of - _".to_owned()),
+    }
+}
+
+fn subject(text: &str) -> Result<String, String> {
+    match text.split('.').all(is_token) && text.len() <= 128 {
+        true => Ok(text.to_owned()),
+        false => Err("must be words of letters, digits or any of - _, with dots between them".to_owned()),
     }
 }

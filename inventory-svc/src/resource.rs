@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::Holds;
+use crate::feed::Feed;
 use crate::store::reservations::Defaults;
 use crate::store::strategy::Strategy;
 use crate::store::waitlist;
@@ -24,13 +25,15 @@ pub struct Inventory {
     pub(crate) reservations: Defaults,
     /// How customers wait, where nothing else is set.
     pub(crate) waitlist: waitlist::Defaults,
+    /// Where its movements are passed on to.
+    pub(crate) feed: Feed,
 }
 
 impl Default for Inventory {
     fn default() -> Self {
         let reservations = Defaults { ttl_ms: 600_000, max_per_customer: i64::MAX };
         let waitlist = waitlist::Defaults { offer_ttl_ms: 3_600_000, max_waiting: 100, max_per_customer: i64::MAX };
-        Inventory { strategy: store::strategy::escrow(), writers: 1, reservations, waitlist }
+        Inventory { strategy: store::strategy::escrow(), writers: 1, reservations, waitlist, feed: Feed::new(None) }
     }
 }
 

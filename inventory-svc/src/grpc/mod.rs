@@ -1,6 +1,7 @@
 //! The inventory's gRPC face.
 mod again;
 mod branch;
+mod feed;
 mod locations;
 mod reservations;
 mod service;
@@ -33,8 +34,8 @@ pub const SERVICES: &[&str] = &[
 
 /// Adds the services.
 pub fn add_services(context: &Context<Inventory>, routes: Routes) -> Routes {
-    let Inventory { strategy, reservations, waitlist, .. } = &*context.resource;
-    let stock = StockService::new(context.pool.clone(), strategy.clone());
+    let Inventory { strategy, reservations, waitlist, feed, .. } = &*context.resource;
+    let stock = StockService::new(context.pool.clone(), strategy.clone()).with_feed(feed.clone());
     let reservations = Reservations::new(context.pool.clone(), *reservations);
     let waitlist = Waitlist::new(context.pool.clone(), *waitlist);
     routes

@@ -10,8 +10,9 @@ use tokio::sync::Semaphore;
 use tonic::codegen::BoxStream;
 use tonic::{Code, Request, Response, Status};
 
-use super::{watch, wire};
+use super::{feed, watch, wire};
 use crate::domain::{Denied, MAX_ON_HAND, check_range};
+use crate::feed::Feed;
 use crate::store::states::{self, Move};
 use crate::store::stock::{self, Adjustment};
 use crate::store::strategy::Strategy;
@@ -23,6 +24,7 @@ pub struct StockService {
     strategy: Arc<dyn Strategy>,
     /// Those who may watch stock at one time.
     watchers: Arc<Semaphore>,
+    feed: Feed,
 }
 
 /// Who watches stock at one time, at most: each looks into the ledger now and then.
@@ -31,7 +33,12 @@ const WATCHERS: usize = 200;
 impl StockService {
     /// The service on a database, where stock is held in this way.
     pub fn new(pool: Pool, strategy: Arc<dyn Strategy>) -> Self {
-        StockService { pool, strategy, watchers: Arc::new(Semaphore::new(WATCHERS)) }
+        StockService { pool, strategy, watchers: Arc::new(Semaphore::new(WATCHERS)), feed: Feed::new(None) }
+    }
+
+    /// The same, with the feed of its process.
+    pub fn with_feed(self, feed: Feed) -> Self {
+        StockService { feed, ..self }
     }
 }
 
@@ -194,6 +201,13 @@ impl InventoryService for StockService {
             status::error(Code::ResourceExhausted, "TOO_MANY_WATCHERS", message, &BTreeMap::new())
         })?;
         Ok(Response::new(Box::pin(watch::follow(self.pool.clone(), watched, permit))))
+    }
+
+    async fn get_stock_feed(
+        &self,
+        _: Request<api::GetStockFeedRequest>,
+    ) -> Result<Response<api::GetStockFeedResponse>, Status> {
+        Ok(Response::new(feed::tell(&self.pool, &self.feed).await?))
     }
 
     async fn get_strategy(

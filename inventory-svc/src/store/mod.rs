@@ -5,6 +5,7 @@
 //! that their order is that of the changes.
 pub mod audit;
 pub mod claims;
+pub mod feed;
 pub mod holds;
 pub mod ledger;
 pub mod locations;
