@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "assent/inventory/v1/feed.proto",
     "assent/inventory/v1/inventory.proto",
     "assent/inventory/v1/location.proto",
+    "assent/inventory/v1/reads.proto",
     "assent/inventory/v1/reservation.proto",
     "assent/inventory/v1/waitlist.proto",
     "assent/payment/v1/payment.proto",

@@ -1,14 +1,15 @@
 //! The inventory service's command line.
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use participant::ParticipantArgs;
 use participant::config::Listen;
 
-use crate::feed;
 use crate::store::reservations::Defaults;
 use crate::store::strategy::{Locks, Name};
 use crate::store::waitlist;
+use crate::{feed, reads};
 
 /// Keeps stock, and holds and sells it as a participant of orders.
 #[derive(Debug, Clone, Parser)]
@@ -32,6 +33,9 @@ pub struct Args {
     /// How customers wait for stock.
     #[command(flatten)]
     pub waitlist: WaitlistArgs,
+    /// How readings are kept.
+    #[command(flatten)]
+    pub reads: ReadArgs,
     /// Where movements are passed on to.
     #[command(flatten)]
     pub feed: FeedArgs,
@@ -107,6 +111,27 @@ impl WaitlistArgs {
             max_waiting: self.waitlist_limit,
             max_per_customer: reservations.reservation_limit,
         }
+    }
+}
+
+/// How readings of stock are kept.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReadArgs {
+    /// For how long a reading of stock is given out again, in milliseconds; what is written here is seen at once all the same. 0:
+    /// every reading is new
+    #[arg(long, env = "ASSENT_READ_MAX_AGE_MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub read_max_age_ms: u64,
+    /// A Redis in which readings are kept for all processes of this inventory. None: each keeps its own
+    #[arg(long, env = "ASSENT_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+}
+
+impl ReadArgs {
+    /// The settings.
+    pub fn settings(self) -> anyhow::Result<reads::Settings> {
+        let url = self.redis_url.filter(|url| !url.is_empty());
+        let redis = url.map(redis::Client::open).transpose().context("--redis-url")?;
+        Ok(reads::Settings { max_age: Duration::from_millis(self.read_max_age_ms), redis })
     }
 }
 

@@ -4,6 +4,7 @@ mod config;
 mod domain;
 mod feed;
 mod grpc;
+mod reads;
 mod resource;
 mod store;
 #[cfg(test)]
@@ -45,6 +46,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         reservations: args.reservations.into(),
         waitlist,
         feed: feed.clone(),
+        reads: args.reads.settings()?,
     };
     let add_services = |context: &Context<Inventory>, routes| {
         tokio::spawn(store::reservations::expire_all(context.pool.clone()));

@@ -11,7 +11,7 @@ use crate::feed::Feed;
 use crate::store::reservations::Defaults;
 use crate::store::strategy::Strategy;
 use crate::store::waitlist;
-use crate::{grpc, store};
+use crate::{grpc, reads, store};
 
 /// The inventory: holds stock at prepare, sells it at commit, gives it back at abort. As a saga's step
 /// it is held and sold at once, and put back by the compensation.
@@ -27,13 +27,22 @@ pub struct Inventory {
     pub(crate) waitlist: waitlist::Defaults,
     /// Where its movements are passed on to.
     pub(crate) feed: Feed,
+    /// How readings of it are kept.
+    pub(crate) reads: reads::Settings,
 }
 
 impl Default for Inventory {
     fn default() -> Self {
         let reservations = Defaults { ttl_ms: 600_000, max_per_customer: i64::MAX };
         let waitlist = waitlist::Defaults { offer_ttl_ms: 3_600_000, max_waiting: 100, max_per_customer: i64::MAX };
-        Inventory { strategy: store::strategy::escrow(), writers: 1, reservations, waitlist, feed: Feed::new(None) }
+        Inventory {
+            strategy: store::strategy::escrow(),
+            writers: 1,
+            reservations,
+            waitlist,
+            feed: Feed::new(None),
+            reads: reads::Settings::default(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 mod feed;
 mod ledger;
 mod locations;
+mod reads;
 mod reservations;
 mod saga;
 mod states;

@@ -9,6 +9,8 @@ pub const MAX_LINES: usize = 2_000;
 pub const MAX_RESERVATIONS: usize = 100;
 /// SKUs that one call follows, at most.
 pub const MAX_WATCHED: usize = 100;
+/// SKUs that one call reads, at most.
+pub const MAX_READ: usize = 1_000;
 /// Of one line, at most.
 pub const MAX_QUANTITY: i64 = 1_000_000_000;
 

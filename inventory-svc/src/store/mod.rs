@@ -9,6 +9,7 @@ pub mod feed;
 pub mod holds;
 pub mod ledger;
 pub mod locations;
+pub mod reads;
 pub mod replay;
 pub mod reservations;
 pub mod returns;
