@@ -123,7 +123,7 @@ async fn of_two_processes_one_passes_on_and_the_other_takes_over_when_it_is_kill
         let mut client = InventoryServiceClient::new(channel);
         for place in 0..count {
             let sku = format!("sku-{}", place % 9);
-            let request = AdjustStockRequest { sku, delta: 1, request_id: String::new() };
+            let request = AdjustStockRequest { sku, delta: 1, ..Default::default() };
             client.adjust_stock(timed(request)).await.unwrap();
         }
     };
