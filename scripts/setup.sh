@@ -44,15 +44,15 @@ install_postgres() {
     [[ -z ${failed:-} ]] || exit 1
 }
 
-# Debian's package starts a server of its own when it is installed. The tests start theirs, so it is kept from that.
-install_redis() {
+# Debian's packages start servers of their own when they are installed. The tests start theirs, so they are kept from that.
+install_servers() {
     local policy=/usr/sbin/policy-rc.d
     if [[ ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod +x "$policy"
         local made=true
     fi
-    (apt_install redis-server) || local failed=true
+    (apt_install "$@") || local failed=true
     [[ -z ${made:-} ]] || as_root rm "$policy"
     [[ -z ${failed:-} ]] || exit 1
 }
@@ -62,9 +62,10 @@ has cargo || die "no cargo here: install the Rust toolchain (rustup), version $(
 packages=() # other than Postgres
 has cc || packages+=(gcc libc6-dev)
 has pkill || packages+=(procps) # the tests stop whole clusters with it
-# The tests of locks run a real Redis and a real ZooKeeper, and are skipped without.
-wants_redis=false
-has redis-server || wants_redis=true
+# The tests of locks run a real Redis and a real ZooKeeper, those of the stock's feed a real NATS, and are skipped without.
+servers=()
+has redis-server || servers+=(redis-server)
+has nats-server || [[ -x /usr/sbin/nats-server ]] || servers+=(nats-server)
 [[ -e /usr/share/java/zookeeper.jar ]] || packages+=(zookeeper)
 # The tests run a participant in Python, the linters a package of it.
 has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
@@ -75,9 +76,9 @@ if [[ ${1:-} == --fuzz ]]; then has c++ || packages+=(g++); fi # libFuzzer is bu
 wants_postgres=false
 { has_postgres && has_postgres_user; } || wants_postgres=true
 
-if ((${#packages[@]} > 0)) || $wants_postgres || $wants_redis; then
+if ((${#packages[@]} > 0)) || $wants_postgres || ((${#servers[@]} > 0)); then
     wanted="${packages[*]}"
-    $wants_redis && wanted="${wanted:+$wanted }redis-server"
+    ((${#servers[@]} == 0)) || wanted="${wanted:+$wanted }${servers[*]}"
     $wants_postgres && wanted="${wanted:+$wanted }postgresql"
     has apt-get || die "missing here: $wanted (Debian's names); install them with this system's packager"
     echo "installing: $wanted"
@@ -85,7 +86,7 @@ if ((${#packages[@]} > 0)) || $wants_postgres || $wants_redis; then
     apt_get update
     ((${#packages[@]} == 0)) || apt_install "${packages[@]}"
     ! $wants_postgres || install_postgres
-    ! $wants_redis || install_redis
+    ((${#servers[@]} == 0)) || install_servers "${servers[@]}"
 fi
 
 if [[ ${1:-} == --lint ]]; then scripts/lint-tools.sh; fi

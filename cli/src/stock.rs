@@ -1,7 +1,9 @@
 //! `assent stock`: what is on hand, held and available, what was, and how it came about.
+mod feed;
 mod history;
 mod locations;
 mod point;
+mod shown;
 mod state;
 mod verify;
 mod watch;
@@ -100,13 +102,23 @@ pub enum Stock {
         /// The order
         order_id: String,
     },
-    /// Show one SKU
+    /// Show one SKU, and what a product page says of it
     Get {
         /// The article
         sku: String,
+        /// At this version or a later one
+        #[arg(long, value_name = "VERSION", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+        min_version: i64,
         /// Show what it has where, instead
         #[arg(long)]
         locations: bool,
+    },
+    /// Set at how many a SKU is low; 0: never
+    Threshold {
+        /// The article
+        sku: String,
+        /// How many are left
+        quantity: i64,
     },
     /// List the SKUs
     Ls {
@@ -131,6 +143,8 @@ pub enum Stock {
         #[arg(long, value_name = "SEQ")]
         after: Option<i64>,
     },
+    /// Show how far the movements were passed on to NATS JetStream; exit code 1 if they can't be
+    Feed,
     /// Show one SKU as it was
     At {
         /// The article
@@ -219,15 +233,12 @@ impl Stock {
                 return locations::list(services, Some((location, priority)), output).await;
             }
             Stock::Allocation { order_id } => return locations::allocation(services, order_id, output).await,
-            Stock::Get { sku, locations: true } => return locations::get(services, sku, output).await,
-            Stock::Get { sku, .. } => {
-                let request = services.request(wire::GetStockRequest { sku, read_time: None });
-                let answer = client.get_stock(request).await.map_err(|status| Failure::of_status(&status, Call::Read));
-                answer?.into_inner().item
-            }
+            Stock::Get { sku, locations: true, .. } => return locations::get(services, sku, output).await,
+            Stock::Get { sku, min_version, .. } => return shown::get(services, sku, min_version, output).await,
+            Stock::Threshold { sku, quantity } => return shown::set_threshold(services, sku, quantity, output).await,
             Stock::At { sku, time } => {
                 let read_time = Some(SystemTime::from(time).into());
-                let request = services.request(wire::GetStockRequest { sku, read_time });
+                let request = services.request(wire::GetStockRequest { sku, read_time, ..Default::default() });
                 let answer = client.get_stock(request).await.map_err(|status| {
                     let failure = Failure::of_status(&status, Call::Read);
                     match failure.reason.as_deref() {
@@ -240,6 +251,7 @@ impl Stock {
             }
             Stock::History { sku, limit } => return history::run(services, sku, limit, output).await,
             Stock::Watch { skus, after } => return watch::run(services, skus, after, output).await,
+            Stock::Feed => return feed::run(services, output).await,
             Stock::Rebuild { .. } => return verify::run(services, output).await,
             Stock::Ls { limit } => return list(services, limit, output).await,
         };

@@ -1,6 +1,7 @@
 //! The inventory service's command line.
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
 use participant::ParticipantArgs;
 use participant::config::Listen;
@@ -8,6 +9,7 @@ use participant::config::Listen;
 use crate::store::reservations::Defaults;
 use crate::store::strategy::{Locks, Name};
 use crate::store::waitlist;
+use crate::{feed, reads};
 
 /// Keeps stock, and holds and sells it as a participant of orders.
 #[derive(Debug, Clone, Parser)]
@@ -31,6 +33,12 @@ pub struct Args {
     /// How customers wait for stock.
     #[command(flatten)]
     pub waitlist: WaitlistArgs,
+    /// How readings are kept.
+    #[command(flatten)]
+    pub reads: ReadArgs,
+    /// Where movements are passed on to.
+    #[command(flatten)]
+    pub feed: FeedArgs,
     /// Flags of every participant.
     #[command(flatten)]
     pub participant: ParticipantArgs,
@@ -103,5 +111,68 @@ impl WaitlistArgs {
             max_waiting: self.waitlist_limit,
             max_per_customer: reservations.reservation_limit,
         }
+    }
+}
+
+/// How readings of stock are kept.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReadArgs {
+    /// For how long a reading of stock is given out again, in milliseconds; what is written here is seen at once all the same. 0:
+    /// every reading is new
+    #[arg(long, env = "ASSENT_READ_MAX_AGE_MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub read_max_age_ms: u64,
+    /// A Redis in which readings are kept for all processes of this inventory. None: each keeps its own
+    #[arg(long, env = "ASSENT_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+}
+
+impl ReadArgs {
+    /// The settings.
+    pub fn settings(self) -> anyhow::Result<reads::Settings> {
+        let url = self.redis_url.filter(|url| !url.is_empty());
+        let redis = url.map(redis::Client::open).transpose().context("--redis-url")?;
+        Ok(reads::Settings { max_age: Duration::from_millis(self.read_max_age_ms), redis })
+    }
+}
+
+/// Where movements are passed on to.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FeedArgs {
+    /// The NATS servers that every movement is passed on to, as nats://host:port, separated by commas; JetStream must be enabled
+    /// there. Without them nothing is passed on
+    #[arg(long, env = "ASSENT_NATS_URL", value_name = "URL", value_delimiter = ',', hide_env_values = true)]
+    pub nats_url: Vec<String>,
+    /// The stream of JetStream; it is made if there is none
+    #[arg(long, env = "ASSENT_NATS_STREAM", value_name = "NAME", default_value = "ASSENT_STOCK", value_parser = stream_name)]
+    pub nats_stream: String,
+    /// What the messages' subjects begin with; the SKU follows after a dot
+    #[arg(long, env = "ASSENT_NATS_SUBJECT", value_name = "PREFIX", default_value = "assent.stock", value_parser = subject)]
+    pub nats_subject: String,
+}
+
+impl FeedArgs {
+    /// The settings, if it leads anywhere.
+    pub fn settings(self) -> Option<feed::Settings> {
+        let urls: Vec<String> = self.nats_url.into_iter().filter(|url| !url.is_empty()).collect();
+        let settings = feed::Settings { urls, stream: self.nats_stream, subject: self.nats_subject };
+        (!settings.urls.is_empty()).then_some(settings)
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+fn stream_name(text: &str) -> Result<String, String> {
+    match is_token(text) && text.len() <= 64 {
+        true => Ok(text.to_owned()),
+        false => Err("must be 1 to 64 letters, digits or any of - _".to_owned()),
+    }
+}
+
+fn subject(text: &str) -> Result<String, String> {
+    match text.split('.').all(is_token) && text.len() <= 128 {
+        true => Ok(text.to_owned()),
+        false => Err("must be words of letters, digits or any of - _, with dots between them".to_owned()),
     }
 }

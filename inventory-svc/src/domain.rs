@@ -4,6 +4,7 @@ mod marks;
 mod movement;
 mod replay;
 mod reservation;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod waitlist;
@@ -21,6 +22,7 @@ pub use movement::{Balance, Kind, Movement};
 pub use replay::Differs;
 pub use replay::{Difference, Replay};
 pub use reservation::{Claim, Reservation, Reserved, claimed};
+pub use shown::{Reading, Status, WhenOut};
 pub use waitlist::{Entry, EntryState, Offer, Waiting, offer};
 
 /// On hand of one SKU, at most.

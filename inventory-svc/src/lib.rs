@@ -1,7 +1,10 @@
 //! The inventory service: stock with holds, as a participant of orders.
+mod changes;
 mod config;
 mod domain;
+mod feed;
 mod grpc;
+mod reads;
 mod resource;
 mod store;
 #[cfg(test)]
@@ -35,10 +38,21 @@ pub async fn run() -> ExitCode {
 async fn serve(args: Args) -> anyhow::Result<()> {
     let strategy = store::strategy::of(args.strategy, &args.locks.into())?;
     let waitlist = args.waitlist.defaults(&args.reservations);
-    let inventory =
-        Inventory { strategy, writers: args.writers.into(), reservations: args.reservations.into(), waitlist };
+    let feed = feed::Feed::new(args.feed.settings());
+    let database = participant::postgres::connect_options(&args.participant.service.database_url, "inventory feed")?;
+    let inventory = Inventory {
+        strategy,
+        writers: args.writers.into(),
+        reservations: args.reservations.into(),
+        waitlist,
+        feed: feed.clone(),
+        reads: args.reads.settings()?,
+    };
     let add_services = |context: &Context<Inventory>, routes| {
         tokio::spawn(store::reservations::expire_all(context.pool.clone()));
+        if let Err(error) = feed.start(args.listen.to_string(), database) {
+            tracing::error!(%error, "the feed can't be started");
+        }
         grpc::add_services(context, routes)
     };
     participant::run(args.listen, args.participant, inventory, store::migrator(), add_services, grpc::SERVICES).await

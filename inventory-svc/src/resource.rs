@@ -7,10 +7,11 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::Holds;
+use crate::feed::Feed;
 use crate::store::reservations::Defaults;
 use crate::store::strategy::Strategy;
 use crate::store::waitlist;
-use crate::{grpc, store};
+use crate::{grpc, reads, store};
 
 /// The inventory: holds stock at prepare, sells it at commit, gives it back at abort. As a saga's step
 /// it is held and sold at once, and put back by the compensation.
@@ -24,13 +25,24 @@ pub struct Inventory {
     pub(crate) reservations: Defaults,
     /// How customers wait, where nothing else is set.
     pub(crate) waitlist: waitlist::Defaults,
+    /// Where its movements are passed on to.
+    pub(crate) feed: Feed,
+    /// How readings of it are kept.
+    pub(crate) reads: reads::Settings,
 }
 
 impl Default for Inventory {
     fn default() -> Self {
         let reservations = Defaults { ttl_ms: 600_000, max_per_customer: i64::MAX };
         let waitlist = waitlist::Defaults { offer_ttl_ms: 3_600_000, max_waiting: 100, max_per_customer: i64::MAX };
-        Inventory { strategy: store::strategy::escrow(), writers: 1, reservations, waitlist }
+        Inventory {
+            strategy: store::strategy::escrow(),
+            writers: 1,
+            reservations,
+            waitlist,
+            feed: Feed::new(None),
+            reads: reads::Settings::default(),
+        }
     }
 }
 

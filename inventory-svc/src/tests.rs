@@ -1,6 +1,8 @@
 //! The inventory on a real Postgres.
+mod feed;
 mod ledger;
 mod locations;
+mod reads;
 mod reservations;
 mod saga;
 mod states;

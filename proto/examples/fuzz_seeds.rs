@@ -134,8 +134,12 @@ fn inventory() -> Vec<Vec<u8>> {
     vec![
         SetStockRequest { sku: sku(), on_hand: 7, ..Default::default() }.encode_to_vec(),
         AdjustStockRequest { sku: sku(), delta: -2, request_id: "r".to_owned(), ..Default::default() }.encode_to_vec(),
-        GetStockRequest { sku: sku(), read_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }) }
-            .encode_to_vec(),
+        GetStockRequest {
+            sku: sku(),
+            read_time: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+            ..Default::default()
+        }
+        .encode_to_vec(),
         ListStockRequest { page_size: 3, page_token: TOKEN.to_owned() }.encode_to_vec(),
         ListMovementsRequest { sku: sku(), page_size: 3, page_token: String::new() }.encode_to_vec(),
         VerifyStockRequest { page_size: 3, page_token: String::new() }.encode_to_vec(),

@@ -11,6 +11,8 @@ pub const MAX_RESERVATIONS: usize = 100;
 pub const MAX_WATCHED: usize = 100;
 /// Characters of a reason or a remark, at most.
 pub const MAX_TEXT: usize = 500;
+/// SKUs that one call reads, at most.
+pub const MAX_READ: usize = 1_000;
 /// Of one line, at most.
 pub const MAX_QUANTITY: i64 = 1_000_000_000;
 

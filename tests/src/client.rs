@@ -121,7 +121,7 @@ impl Client {
 
     /// Waits until so many of a SKU are on hand and none is held, because commits and aborts follow the answer.
     pub async fn stock_becomes(&self, sku: &str, on_hand: i64) {
-        let request = || GetStockRequest { sku: sku.to_owned(), read_time: None };
+        let request = || GetStockRequest { sku: sku.to_owned(), read_time: None, ..Default::default() };
         until(&format!("{on_hand} of {sku} on hand and none held"), APPLIED_WITHIN, async || {
             let item =
                 self.stock.clone().get_stock(timed(request())).await.unwrap().into_inner().item.expect("an item");

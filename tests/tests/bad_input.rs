@@ -185,10 +185,16 @@ async fn stock_and_accounts_take_only_what_can_be() {
             stock.set_stock(timed(SetStockRequest { sku: sku.clone(), on_hand: 1, ..Default::default() })).await,
             "sku",
         );
-        is_invalid("a SKU", stock.get_stock(timed(GetStockRequest { sku, read_time: None })).await, "sku");
+        is_invalid(
+            "a SKU",
+            stock.get_stock(timed(GetStockRequest { sku, read_time: None, ..Default::default() })).await,
+            "sku",
+        );
     }
-    let status =
-        stock.get_stock(timed(GetStockRequest { sku: "nowhere".to_owned(), read_time: None })).await.unwrap_err();
+    let status = stock
+        .get_stock(timed(GetStockRequest { sku: "nowhere".to_owned(), read_time: None, ..Default::default() }))
+        .await
+        .unwrap_err();
     is_told("a SKU nobody stocked", &status, Code::NotFound, "UNKNOWN_SKU");
     let adjust =
         |delta: i64| AdjustStockRequest { sku: keeper(), delta, request_id: String::new(), ..Default::default() };
@@ -205,7 +211,11 @@ async fn stock_and_accounts_take_only_what_can_be() {
     let request = VerifyStockRequest { page_size: -1, page_token: String::new() };
     is_invalid("a page", stock.verify_stock(timed(request)).await, "page_size");
     for (seconds, nanos) in [(i64::MAX, 0), (i64::MIN, 0), (0, -1), (-62_135_596_801, 0)] {
-        let request = GetStockRequest { sku: keeper(), read_time: Some(prost_types::Timestamp { seconds, nanos }) };
+        let request = GetStockRequest {
+            sku: keeper(),
+            read_time: Some(prost_types::Timestamp { seconds, nanos }),
+            ..Default::default()
+        };
         is_invalid("a time", stock.get_stock(timed(request)).await, "read_time");
     }
 

@@ -59,6 +59,12 @@ pub struct Start {
     /// The ZooKeeper of the strategy zookeeper-lock, as host:port,host:port
     #[arg(long, value_name = "ADDRESSES", required_if_eq("strategy", "zookeeper-lock"))]
     pub zookeeper: Option<String>,
+    /// A Redis in which readings of stock are kept too
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// The NATS servers that every movement of stock is passed on to (JetStream)
+    #[arg(long, value_name = "URL")]
+    pub nats_url: Option<String>,
     /// How long all may take to become healthy
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     pub ready_timeout_ms: u64,
@@ -73,9 +79,14 @@ enum DevVerb {
 impl Start {
     /// What only the inventory is told, as environment variables.
     fn of_inventory(&self) -> Vec<(String, String)> {
-        let locks = [("ASSENT_REDIS", &self.redis), ("ASSENT_ZOOKEEPER", &self.zookeeper)];
-        let locks = locks.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
-        locks.chain([("ASSENT_STRATEGY".to_owned(), self.strategy.clone())]).collect()
+        let servers = [
+            ("ASSENT_REDIS", &self.redis),
+            ("ASSENT_ZOOKEEPER", &self.zookeeper),
+            ("ASSENT_REDIS_URL", &self.redis_url),
+            ("ASSENT_NATS_URL", &self.nats_url),
+        ];
+        let servers = servers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        servers.chain([("ASSENT_STRATEGY".to_owned(), self.strategy.clone())]).collect()
     }
 }
 

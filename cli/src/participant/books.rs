@@ -41,7 +41,7 @@ impl Books {
             Books::Unseen => Ok(None),
             Books::Command(command) => printed(command).await.map(Some),
             Books::Stock(sku) => {
-                let request = GetStockRequest { sku: sku.clone(), read_time: None };
+                let request = GetStockRequest { sku: sku.clone(), read_time: None, ..Default::default() };
                 let answer = InventoryServiceClient::new(channel.clone()).get_stock(request).await;
                 let item =
                     answer.map_err(|status| format!("GetStock of {sku}: {}", status.message()))?.into_inner().item;

@@ -1,7 +1,9 @@
 //! The inventory's gRPC face.
 mod again;
 mod branch;
+mod feed;
 mod locations;
+mod read;
 mod reservations;
 mod service;
 mod waitlist;
@@ -15,6 +17,7 @@ use proto::assent::inventory::v1::reservation_service_server::ReservationService
 use proto::assent::inventory::v1::waitlist_service_server::WaitlistServiceServer;
 use tonic::service::Routes;
 
+use crate::reads::Reads;
 use crate::resource::Inventory;
 
 pub use branch::decode as decode_branch;
@@ -33,8 +36,9 @@ pub const SERVICES: &[&str] = &[
 
 /// Adds the services.
 pub fn add_services(context: &Context<Inventory>, routes: Routes) -> Routes {
-    let Inventory { strategy, reservations, waitlist, .. } = &*context.resource;
-    let stock = StockService::new(context.pool.clone(), strategy.clone());
+    let Inventory { strategy, reservations, waitlist, feed, reads, .. } = &*context.resource;
+    let reads = Reads::with(context.pool.clone(), reads.clone());
+    let stock = StockService::new(context.pool.clone(), strategy.clone()).with_feed(feed.clone()).with_reads(reads);
     let reservations = Reservations::new(context.pool.clone(), *reservations);
     let waitlist = Waitlist::new(context.pool.clone(), *waitlist);
     routes

@@ -10,8 +10,11 @@ use tokio::sync::Semaphore;
 use tonic::codegen::BoxStream;
 use tonic::{Code, Request, Response, Status};
 
-use super::{watch, wire};
+use super::{feed, read, watch, wire};
 use crate::domain::{Denied, MAX_ON_HAND, check_range};
+use crate::feed::Feed;
+use crate::reads::Reads;
+use crate::store;
 use crate::store::states::{self, Move};
 use crate::store::stock::{self, Adjustment};
 use crate::store::strategy::Strategy;
@@ -23,6 +26,8 @@ pub struct StockService {
     strategy: Arc<dyn Strategy>,
     /// Those who may watch stock at one time.
     watchers: Arc<Semaphore>,
+    feed: Feed,
+    reads: Arc<Reads>,
 }
 
 /// Who watches stock at one time, at most: each looks into the ledger now and then.
@@ -31,7 +36,19 @@ const WATCHERS: usize = 200;
 impl StockService {
     /// The service on a database, where stock is held in this way.
     pub fn new(pool: Pool, strategy: Arc<dyn Strategy>) -> Self {
-        StockService { pool, strategy, watchers: Arc::new(Semaphore::new(WATCHERS)) }
+        let watchers = Arc::new(Semaphore::new(WATCHERS));
+        let reads = Arc::new(Reads::new(pool.clone()));
+        StockService { pool, strategy, watchers, feed: Feed::new(None), reads }
+    }
+
+    /// The same, with the feed of its process.
+    pub fn with_feed(self, feed: Feed) -> Self {
+        StockService { feed, ..self }
+    }
+
+    /// The same, where readings are kept in another way.
+    pub fn with_reads(self, reads: Reads) -> Self {
+        StockService { reads: Arc::new(reads), ..self }
     }
 }
 
@@ -111,16 +128,30 @@ impl InventoryService for StockService {
         &self,
         request: Request<api::GetStockRequest>,
     ) -> Result<Response<api::GetStockResponse>, Status> {
-        let api::GetStockRequest { sku, read_time } = request.into_inner();
+        Ok(Response::new(read::one(&self.pool, &self.reads, request.into_inner()).await?))
+    }
+
+    async fn batch_get_stock(
+        &self,
+        request: Request<api::BatchGetStockRequest>,
+    ) -> Result<Response<api::BatchGetStockResponse>, Status> {
+        Ok(Response::new(read::many(&self.reads, request.into_inner()).await?))
+    }
+
+    async fn set_low_stock_threshold(
+        &self,
+        request: Request<api::SetLowStockThresholdRequest>,
+    ) -> Result<Response<api::SetLowStockThresholdResponse>, Status> {
+        let api::SetLowStockThresholdRequest { sku, threshold } = request.into_inner();
         valid_sku(&sku)?;
-        let read_time = read_time.map(|time| wire::time("read_time", time)).transpose()?;
-        let found = match read_time {
-            None => stock::get(&self.pool, &sku).await,
-            Some(time) => ledger::at(&self.pool, &sku, time).await,
-        };
-        let found = found.map_err(|error| status::database(&error))?;
-        let found = found.ok_or(Denied::UnknownSku { sku })?;
-        Ok(Response::new(api::GetStockResponse { item: Some(wire::item(found)) }))
+        check_range(threshold, 0, MAX_ON_HAND).map_err(|wrong| status::invalid("threshold", wrong))?;
+        let of = sku.clone();
+        let set = own_write::run(&self.pool, move |connection| {
+            Box::pin(async move { store::reads::set_low_at(connection, &of, threshold).await })
+        });
+        set.await?;
+        self.reads.forget(&sku);
+        Ok(Response::new(api::SetLowStockThresholdResponse {}))
     }
 
     async fn list_stock(
@@ -194,6 +225,13 @@ impl InventoryService for StockService {
             status::error(Code::ResourceExhausted, "TOO_MANY_WATCHERS", message, &BTreeMap::new())
         })?;
         Ok(Response::new(Box::pin(watch::follow(self.pool.clone(), watched, permit))))
+    }
+
+    async fn get_stock_feed(
+        &self,
+        _: Request<api::GetStockFeedRequest>,
+    ) -> Result<Response<api::GetStockFeedResponse>, Status> {
+        Ok(Response::new(feed::tell(&self.pool, &self.feed).await?))
     }
 
     async fn get_strategy(

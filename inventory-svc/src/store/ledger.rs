@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::holds::Change;
 use super::locations::Written;
 use super::supply;
+use crate::changes;
 use crate::domain::{Balance, Claim, Holds, Kind, Marks, Movement, Stock, claimed};
 
 /// What becomes of stock in a batch: movements, in the order in which they happen.
@@ -185,6 +186,7 @@ pub async fn insert(
             .bind(figures(|after| after.quality_control))
             .bind(batch.lines.iter().map(|line| line.reservation_id).collect::<Vec<_>>()),
     };
+    changes::tell(running.iter().map(|(sku, (sequence, ..))| (*sku, *sequence)));
     query.execute(connection).await?;
     Ok(sequences)
 }
@@ -215,6 +217,7 @@ pub async fn write_one_at(
     at: Option<&str>,
 ) -> Result<Stock, sqlx::Error> {
     let Stock { sku, balance, version, update_time, .. } = &after;
+    changes::tell(std::iter::once((sku.as_str(), *version)));
     sqlx::query(
         "INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, request_id, actor, kind,
                                reserved, buffer, damaged, quality_control)

@@ -5,10 +5,12 @@
 //! that their order is that of the changes.
 pub mod audit;
 pub mod claims;
+pub mod feed;
 pub mod holds;
 pub mod ledger;
 pub mod locations;
 pub mod put_back;
+pub mod reads;
 pub mod replay;
 pub mod reservations;
 pub mod returns;

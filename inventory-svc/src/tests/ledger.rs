@@ -37,7 +37,7 @@ async fn tamper(pool: &Pool, statements: &str) {
 }
 
 async fn get_at(service: &StockService, sku: &str, time: SystemTime) -> Result<(i64, i64, i64), Status> {
-    let request = api::GetStockRequest { sku: sku.to_owned(), read_time: Some(time.into()) };
+    let request = api::GetStockRequest { sku: sku.to_owned(), read_time: Some(time.into()), ..Default::default() };
     let item = service.get_stock(Request::new(request)).await?.into_inner().item.unwrap();
     Ok((item.on_hand, item.held, item.version))
 }
@@ -194,6 +194,7 @@ async fn stock_is_read_as_it_was() {
     let beyond = api::GetStockRequest {
         sku: "a".to_owned(),
         read_time: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
+        ..Default::default()
     };
     let status = service.get_stock(Request::new(beyond)).await.unwrap_err();
     assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "read_time");

@@ -105,7 +105,7 @@ async fn what_is_damaged_or_inspected_is_not_on_hand() {
             .await
             .unwrap()
             .into();
-    let request = api::GetStockRequest { sku: "a".to_owned(), read_time: Some(then.into()) };
+    let request = api::GetStockRequest { sku: "a".to_owned(), read_time: Some(then.into()), ..Default::default() };
     let item = service.get_stock(Request::new(request)).await.unwrap().into_inner().item.unwrap();
     assert_eq!((item.on_hand, item.damaged, item.quality_control, item.available), (7, 3, 0, 4));
     sqlx::query("UPDATE stock SET quality_control = 2, buffer = 9").execute(&*pool).await.unwrap();

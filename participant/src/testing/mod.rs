@@ -3,6 +3,7 @@
 mod disk;
 mod face;
 mod folder;
+mod nats;
 mod port;
 mod postgres;
 mod process;
@@ -19,6 +20,7 @@ use crate::{PreparedBranch, Refusal, Resource, StepBranch};
 pub use disk::Disk;
 pub use face::{closed_pool, face};
 pub use folder::folder;
+pub use nats::Nats;
 pub use port::Port;
 pub use postgres::Postgres;
 pub use process::Process;

@@ -115,8 +115,11 @@ async fn a_service_whose_own_requests_are_slow_goes_on_with_orders() {
         .collect();
     let refused = async || {
         let began = Instant::now();
-        let read =
-            client.stock.clone().get_stock(timed(GetStockRequest { sku: "sku-0".to_owned(), read_time: None })).await;
+        let read = client
+            .stock
+            .clone()
+            .get_stock(timed(GetStockRequest { sku: "sku-0".to_owned(), read_time: None, ..Default::default() }))
+            .await;
         assert!(began.elapsed() < READ_WITHIN, "{:?}", began.elapsed());
         read.is_err_and(|status| status.code() == Code::Unavailable)
     };

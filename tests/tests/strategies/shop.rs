@@ -59,6 +59,8 @@ impl Shop {
         let mut environment = vec![
             ("ASSENT_DATABASE_URL".to_owned(), postgres.url()),
             ("ASSENT_STRATEGY".to_owned(), strategy.to_owned()),
+            // What one process writes is to be read at once through the other.
+            ("ASSENT_READ_MAX_AGE_MS".to_owned(), "0".to_owned()),
             // Nobody settles what is in doubt but the test.
             ("ASSENT_COORDINATORS".to_owned(), format!("http://127.0.0.1:{}", nobody.number())),
         ];
@@ -112,7 +114,7 @@ impl Shop {
 
     /// On hand and held.
     pub async fn figures(&self, sku: &str) -> (i64, i64) {
-        let request = GetStockRequest { sku: sku.to_owned(), read_time: None };
+        let request = GetStockRequest { sku: sku.to_owned(), read_time: None, ..Default::default() };
         let item: StockItem = self.stock(0).get_stock(timed(request)).await.unwrap().into_inner().item.unwrap();
         (item.on_hand, item.held)
     }
