@@ -2,6 +2,7 @@
 mod history;
 mod locations;
 mod point;
+mod policy;
 mod state;
 mod verify;
 mod watch;
@@ -100,6 +101,8 @@ pub enum Stock {
         /// The order
         order_id: String,
     },
+    /// Set or show what may be ordered of a SKU beyond what is there
+    Policy(policy::Policy),
     /// Show one SKU
     Get {
         /// The article
@@ -214,6 +217,7 @@ impl Stock {
             Stock::Transfer { sku, quantity, from, to, request_id } => {
                 return locations::transfer(services, (sku, quantity), (from, to), request_id, output).await;
             }
+            Stock::Policy(policy) => return policy.run(services, output).await,
             Stock::Locations => return locations::list(services, None, output).await,
             Stock::Location { location, priority } => {
                 return locations::list(services, Some((location, priority)), output).await;

@@ -1,5 +1,6 @@
 //! The inventory service: stock with holds, as a participant of orders.
 mod config;
+mod courier;
 mod domain;
 mod grpc;
 mod resource;
@@ -37,8 +38,10 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let waitlist = args.waitlist.defaults(&args.reservations);
     let inventory =
         Inventory { strategy, writers: args.writers.into(), reservations: args.reservations.into(), waitlist };
+    let coordinators = args.participant.coordinators.clone();
     let add_services = |context: &Context<Inventory>, routes| {
         tokio::spawn(store::reservations::expire_all(context.pool.clone()));
+        tokio::spawn(courier::deliver_all(context.pool.clone(), coordinators));
         grpc::add_services(context, routes)
     };
     participant::run(args.listen, args.participant, inventory, store::migrator(), add_services, grpc::SERVICES).await

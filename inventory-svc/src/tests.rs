@@ -1,4 +1,5 @@
 //! The inventory on a real Postgres.
+mod backorders;
 mod ledger;
 mod locations;
 mod reservations;
