@@ -1,6 +1,7 @@
 //! The way to the services: addresses, deadlines and who asks.
 use std::time::Duration;
 
+use proto::assent::inventory::v1::backorder_service_client::BackorderServiceClient;
 use proto::assent::inventory::v1::inventory_service_client::InventoryServiceClient;
 use proto::assent::inventory::v1::location_service_client::LocationServiceClient;
 use proto::assent::inventory::v1::reservation_service_client::ReservationServiceClient;
@@ -130,6 +131,11 @@ impl Services {
     /// What carts keep for a time.
     pub async fn reservations(&self) -> Result<ReservationServiceClient<Channel>, Failure> {
         Ok(ReservationServiceClient::new(self.channel(Service::Inventory).await?))
+    }
+
+    /// What orders are owed.
+    pub async fn backorders(&self) -> Result<BackorderServiceClient<Channel>, Failure> {
+        Ok(BackorderServiceClient::new(self.channel(Service::Inventory).await?))
     }
 
     /// Where units are.

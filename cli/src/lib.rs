@@ -1,5 +1,6 @@
 //! The `assent` command: starts a system, places orders, and looks into it. It talks gRPC only.
 mod account;
+mod backorder;
 mod bench;
 mod client;
 mod dev;
@@ -56,6 +57,8 @@ enum Verb {
     Stock(stock::Stock),
     #[command(subcommand)]
     Reservation(reservation::Reservation),
+    #[command(subcommand)]
+    Backorder(backorder::Backorder),
     #[command(subcommand)]
     Waitlist(waitlist::Waitlist),
     #[command(subcommand)]
@@ -118,6 +121,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             Verb::Order(verb) => verb.run(&services, output).await,
             Verb::Stock(verb) => verb.run(&services, output).await,
             Verb::Reservation(verb) => verb.run(&services, output).await,
+            Verb::Backorder(verb) => verb.run(&services, output).await,
             Verb::Waitlist(verb) => verb.run(&services, output).await,
             Verb::Account(verb) => verb.run(&services, output).await,
             Verb::Payment(verb) => verb.run(&services, output).await,

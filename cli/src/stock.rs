@@ -3,7 +3,11 @@ mod feed;
 mod history;
 mod locations;
 mod point;
+<<<<<<< HEAD
 mod shown;
+=======
+mod policy;
+>>>>>>> 9a886b4
 mod state;
 mod verify;
 mod watch;
@@ -102,7 +106,13 @@ pub enum Stock {
         /// The order
         order_id: String,
     },
+<<<<<<< HEAD
     /// Show one SKU, and what a product page says of it
+=======
+    /// Set or show what may be ordered of a SKU beyond what is there
+    Policy(policy::Policy),
+    /// Show one SKU
+>>>>>>> 9a886b4
     Get {
         /// The article
         sku: String,
@@ -228,6 +238,7 @@ impl Stock {
             Stock::Transfer { sku, quantity, from, to, request_id } => {
                 return locations::transfer(services, (sku, quantity), (from, to), request_id, output).await;
             }
+            Stock::Policy(policy) => return policy.run(services, output).await,
             Stock::Locations => return locations::list(services, None, output).await,
             Stock::Location { location, priority } => {
                 return locations::list(services, Some((location, priority)), output).await;

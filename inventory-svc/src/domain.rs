@@ -1,4 +1,5 @@
 //! Stock, what can be held of it, and what may be asked for.
+mod backorder;
 mod location;
 mod marks;
 mod movement;
@@ -15,6 +16,7 @@ use chrono::{DateTime, Utc};
 use participant::{Refusal, own_request};
 use uuid::Uuid;
 
+pub use backorder::{Allowed, Owed, OwedState, Split, SupplyKind, SupplyPolicy, split};
 pub use location::{MAIN, Part, Shelf, Shelves, allocate, settle};
 pub use marks::Marks;
 pub use movement::{Balance, Kind, Movement};
@@ -52,6 +54,8 @@ pub struct Holds {
     pub reservation_ids: Vec<Uuid>,
     /// What comes back instead; then nothing is held.
     pub put_back: Option<PutBack>,
+    /// What may be owed where there is too little.
+    pub allowed: Allowed,
 }
 
 /// Units of an order that come back when the transaction commits.
@@ -82,7 +86,7 @@ impl Holds {
                 }
             }
         }
-        Holds { lines: summed, reservation_ids: Vec::new(), put_back: None }
+        Holds { lines: summed, reservation_ids: Vec::new(), put_back: None, allowed: Allowed::Nothing }
     }
 
     /// The same, from reservations.
@@ -92,7 +96,24 @@ impl Holds {
 
     /// Holds nothing, and puts this back.
     pub fn of_put_back(put_back: PutBack) -> Self {
-        Holds { lines: Vec::new(), reservation_ids: Vec::new(), put_back: Some(put_back) }
+        Holds { lines: Vec::new(), reservation_ids: Vec::new(), put_back: Some(put_back), allowed: Allowed::Nothing }
+    }
+
+    /// The same, where this may be owed.
+    pub fn allowing(self, allowed: Allowed) -> Self {
+        Holds { allowed, ..self }
+    }
+
+    /// The same, less so many of each SKU.
+    pub fn less(&self, less: impl Fn(&str) -> i64) -> Self {
+        let lines = self.lines.iter().map(|(sku, quantity)| (sku.clone(), quantity - less(sku)));
+        let lines = lines.filter(|(_, quantity)| *quantity > 0).collect();
+        Holds {
+            lines,
+            reservation_ids: self.reservation_ids.clone(),
+            put_back: self.put_back.clone(),
+            allowed: self.allowed,
+        }
     }
 
     /// Each SKU once, with how many.

@@ -6,8 +6,13 @@ use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch, 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+<<<<<<< HEAD
 use crate::domain::Holds;
 use crate::feed::Feed;
+=======
+use crate::domain::{Allowed, Holds};
+use crate::store::backorders;
+>>>>>>> 9a886b4
 use crate::store::reservations::Defaults;
 use crate::store::strategy::Strategy;
 use crate::store::waitlist;
@@ -78,7 +83,7 @@ impl Resource for Inventory {
         branches: &[PreparedBranch<Holds>],
     ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
         match store::put_back::is_among(branches) {
-            false => self.strategy.take(connection, branches).await,
+            false => backorders::prepare(&*self.strategy, connection, branches).await,
             true => store::put_back::prepare(&*self.strategy, connection, branches).await,
         }
     }
@@ -88,7 +93,7 @@ impl Resource for Inventory {
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Holds>],
     ) -> Result<(), sqlx::Error> {
-        store::holds::sell(connection, branches).await?;
+        backorders::commit(&mut *connection, branches).await?;
         store::put_back::apply(connection, branches).await
     }
 
@@ -97,7 +102,19 @@ impl Resource for Inventory {
         connection: &mut PgConnection,
         branches: &[(PreparedBranch<Holds>, Refusal)],
     ) -> Result<(), sqlx::Error> {
-        store::holds::give_back(connection, branches).await
+        backorders::abort(connection, branches).await
+    }
+
+    fn decode_step(&self, _: &str, bytes: &[u8]) -> Result<Holds, InvalidBranch> {
+        let holds = grpc::decode_branch(bytes)?;
+        match holds.allowed {
+            Allowed::Nothing => Ok(holds),
+            // A step takes effect at once: there is no vote that could say what is owed.
+            Allowed::Whole | Allowed::Partial => Err(InvalidBranch {
+                field: "branch.backorder".to_owned(),
+                description: "is not for steps of sagas".to_owned(),
+            }),
+        }
     }
 
     /// Always by the guarded update of the sums, which is right beside any other way of holding: a step waits for no vote, so

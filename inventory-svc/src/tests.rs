@@ -1,5 +1,9 @@
 //! The inventory on a real Postgres.
+<<<<<<< HEAD
 mod feed;
+=======
+mod backorders;
+>>>>>>> 9a886b4
 mod ledger;
 mod locations;
 mod reads;

@@ -11,6 +11,9 @@ impl Marks {
     /// It is kept in several locations.
     pub const LOCATED: Marks = Marks(2);
 
+    /// Orders wait for it.
+    pub const OWED: Marks = Marks(4);
+
     /// As they are stored.
     pub fn of_bits(bits: i32) -> Self {
         Marks(bits)

@@ -49,6 +49,8 @@ pub enum Kind {
     ReturnedByCustomer,
     /// So many that were sold came back from a customer, damaged.
     ReturnedDamaged,
+    /// So many have gone to an order that waited for them.
+    Allotted,
 }
 
 /// What is there of a SKU.
@@ -106,6 +108,7 @@ impl Kind {
             Kind::Cancelled => "cancelled",
             Kind::ReturnedByCustomer => "returned_by_customer",
             Kind::ReturnedDamaged => "returned_damaged",
+            Kind::Allotted => "allotted",
         }
     }
 
@@ -120,6 +123,7 @@ impl Kind {
             }
             Kind::ReturnedDamaged => Balance { damaged: add(damaged)?, ..before },
             Kind::TransferredOut | Kind::TransferredIn => before,
+            Kind::Allotted => Balance { on_hand: take(on_hand)?, ..before },
             Kind::Held => Balance { held: add(held)?, ..before },
             Kind::Sold => Balance { on_hand: take(on_hand)?, held: take(held)?, ..before },
             Kind::Released => Balance { held: take(held)?, ..before },

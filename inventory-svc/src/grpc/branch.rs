@@ -1,11 +1,11 @@
 //! Branches of transactions, as they come on the wire.
 use participant::InvalidBranch;
 use prost::Message;
-use proto::assent::inventory::v1::{self as api, InventoryBranch};
+use proto::assent::inventory::v1::{self as api, BackorderMode, InventoryBranch};
 use proto::limits;
 use uuid::Uuid;
 
-use crate::domain::{Holds, PutBack};
+use crate::domain::{Allowed, Holds, PutBack};
 
 /// Reads and checks a branch.
 pub fn decode(bytes: &[u8]) -> Result<Holds, InvalidBranch> {
@@ -36,7 +36,13 @@ pub fn decode(bytes: &[u8]) -> Result<Holds, InvalidBranch> {
         reservation_ids.push(id);
     }
     let holds = Holds::sum(branch.lines.into_iter().map(|line| (line.sku, line.quantity)));
-    Ok(holds.of_reservations(reservation_ids))
+    let allowed = match BackorderMode::try_from(branch.backorder) {
+        Ok(BackorderMode::Unspecified) => Allowed::Nothing,
+        Ok(BackorderMode::Whole) => Allowed::Whole,
+        Ok(BackorderMode::Partial) => Allowed::Partial,
+        Err(_) => return Err(invalid("branch.backorder", format!("{} is no mode", branch.backorder))),
+    };
+    Ok(holds.of_reservations(reservation_ids).allowing(allowed))
 }
 
 fn read_put_back(put_back: api::PutBack) -> Result<PutBack, InvalidBranch> {

@@ -1,5 +1,6 @@
 //! The inventory's gRPC face.
 mod again;
+mod backorders;
 mod branch;
 mod feed;
 mod locations;
@@ -11,6 +12,7 @@ mod watch;
 mod wire;
 
 use participant::Context;
+use proto::assent::inventory::v1::backorder_service_server::BackorderServiceServer;
 use proto::assent::inventory::v1::inventory_service_server::InventoryServiceServer;
 use proto::assent::inventory::v1::location_service_server::LocationServiceServer;
 use proto::assent::inventory::v1::reservation_service_server::ReservationServiceServer;
@@ -20,11 +22,13 @@ use tonic::service::Routes;
 use crate::reads::Reads;
 use crate::resource::Inventory;
 
+pub use backorders::Backorders;
 pub use branch::decode as decode_branch;
 pub use locations::Locations;
 pub use reservations::Reservations;
 pub use service::StockService;
 pub use waitlist::Waitlist;
+pub use wire::reason;
 
 /// Full names of the services, for health.
 pub const SERVICES: &[&str] = &[
@@ -32,6 +36,7 @@ pub const SERVICES: &[&str] = &[
     "assent.inventory.v1.ReservationService",
     "assent.inventory.v1.WaitlistService",
     "assent.inventory.v1.LocationService",
+    "assent.inventory.v1.BackorderService",
 ];
 
 /// Adds the services.
@@ -46,4 +51,5 @@ pub fn add_services(context: &Context<Inventory>, routes: Routes) -> Routes {
         .add_service(ReservationServiceServer::new(reservations))
         .add_service(WaitlistServiceServer::new(waitlist))
         .add_service(LocationServiceServer::new(Locations::new(context.pool.clone())))
+        .add_service(BackorderServiceServer::new(Backorders::new(context.pool.clone())))
 }

@@ -73,6 +73,7 @@ fn kind(kind: Kind) -> api::MovementKind {
         Kind::Cancelled => api::MovementKind::Cancelled,
         Kind::ReturnedByCustomer => api::MovementKind::ReturnedByCustomer,
         Kind::ReturnedDamaged => api::MovementKind::ReturnedDamaged,
+        Kind::Allotted => api::MovementKind::Allotted,
     }
 }
 

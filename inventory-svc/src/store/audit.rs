@@ -6,7 +6,7 @@ use participant::audit::{Check, Violation};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{locations, replay, reservations, waitlist};
+use super::{backorders, locations, replay, reservations, waitlist};
 use crate::domain::{Difference, Holds, sums};
 
 /// Checks no-orphan-holds and no-oversell, by the stock; stock-conserved: that the stock is what its movements come to; and
@@ -24,6 +24,11 @@ pub async fn check(
     .fetch_all(&mut *connection)
     .await?;
     let replayed = replay::all(connection).await?;
+    // What is in doubt holds less than it is for where it may be owed some.
+    let held_by = match backorders::is_among(prepared) {
+        true => backorders::held_of(&mut *connection, prepared).await?,
+        false => prepared.to_vec(),
+    };
     let misplaced = locations::differing(connection).await?.into_iter();
     let misplaced = misplaced.map(|(subject, detail)| Violation { subject, detail, ..Violation::default() });
     let oversold = touched.iter().filter(|(_, on_hand, held, reserved)| {
@@ -38,8 +43,9 @@ pub async fn check(
         ..Violation::default()
     });
     let held: Vec<(&str, i64)> = touched.iter().map(|(sku, _, held, _)| (sku.as_str(), *held)).collect();
-    let orphans = orphans(&held, prepared).into_iter().chain(of_reservations(connection, prepared).await?);
-    let unfair = waitlist::unfair(connection).await?.into_iter();
+    let orphans = orphans(&held, &held_by).into_iter().chain(of_reservations(connection, prepared).await?);
+    let unserved = backorders::unserved(&mut *connection).await?.into_iter();
+    let unfair = unserved.chain(waitlist::unfair(connection).await?);
     let unfair = unfair.map(|(subject, detail)| Violation { subject, detail, ..Violation::default() }).collect();
     Ok(vec![
         Check { invariant: "waiters-first", checked_count, violations: unfair },

@@ -77,6 +77,11 @@ impl<'a> Batch<'a> {
         batch
     }
 
+    /// Its movements with their places in the ledger.
+    pub fn with(&self, sequences: Vec<i64>) -> Vec<Written<'a>> {
+        self.lines.iter().copied().zip(sequences).collect()
+    }
+
     /// Adds a movement.
     pub fn add(&mut self, line: Line<'a>) {
         let change = self.changes.entry(line.sku).or_default();
@@ -101,8 +106,7 @@ pub async fn write(
     if figures.values().all(|stock| !stock.marks.is_any()) {
         return Ok(());
     }
-    let written: Vec<Written<'_>> = batch.lines.iter().copied().zip(sequences).collect();
-    supply::mind(connection, figures.values(), &written, None).await.map(drop)
+    supply::mind(connection, figures.values(), &batch.with(sequences), None).await.map(drop)
 }
 
 /// Writes the movements of a batch; answers their places in the ledgers of their SKUs.
@@ -376,6 +380,7 @@ fn code(kind: Kind) -> i16 {
         Kind::Cancelled => 40,
         Kind::ReturnedByCustomer => 41,
         Kind::ReturnedDamaged => 42,
+        Kind::Allotted => 22,
     }
 }
 
@@ -403,6 +408,7 @@ fn kind(code: i16) -> Result<Kind, sqlx::Error> {
         40 => Kind::Cancelled,
         41 => Kind::ReturnedByCustomer,
         42 => Kind::ReturnedDamaged,
+        22 => Kind::Allotted,
         _ => return Err(sqlx::Error::Decode(format!("{code} is no kind of movement").into())),
     })
 }

@@ -4,13 +4,18 @@
 //! So nobody waits in a circle. Either writes its movements into the ledger while it has locked what they are about, so
 //! that their order is that of the changes.
 pub mod audit;
+pub mod backorders;
 pub mod claims;
 pub mod feed;
 pub mod holds;
 pub mod ledger;
 pub mod locations;
 pub mod put_back;
+<<<<<<< HEAD
 pub mod reads;
+=======
+mod queue;
+>>>>>>> 9a886b4
 pub mod replay;
 pub mod reservations;
 pub mod returns;

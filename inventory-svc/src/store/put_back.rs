@@ -1,15 +1,19 @@
 //! What comes back of orders: nothing is held for it, and it is there when the transaction commits. That the order had as much
 //! is for the order service to say.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use participant::{PreparedBranch, Refusal};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::backorders;
 use super::holds::{all_there, settle};
 use super::ledger::{self, Batch, Line};
 use super::strategy::Strategy;
 use crate::domain::{Holds, Kind, PutBack, Stock, unknown_sku};
+
+/// How the reason of such a movement begins, before the id of the order.
+pub const ORDER: &str = "order ";
 
 /// Whether anything of it comes back.
 pub fn is_among(branches: &[PreparedBranch<Holds>]) -> bool {
@@ -26,7 +30,7 @@ pub async fn prepare(
         branches.iter().filter(|branch| branch.branch.put_back.is_none()).cloned().collect();
     let mut votes_of_holding = match holding.is_empty() {
         true => Vec::new(),
-        false => strategy.take(&mut *connection, &holding).await?,
+        false => backorders::prepare(strategy, &mut *connection, &holding).await?,
     }
     .into_iter();
     let named: Vec<&str> = returning(branches).flat_map(|(_, put_back)| skus(put_back)).collect();
@@ -51,7 +55,13 @@ pub async fn apply(connection: &mut PgConnection, branches: &[PreparedBranch<Hol
         return Ok(());
     }
     let reasons: Vec<String> =
-        returning(branches).map(|(_, put_back)| format!("order {}", put_back.order_id)).collect();
+        returning(branches).map(|(_, put_back)| format!("{ORDER}{}", put_back.order_id)).collect();
+    let cancelled: Vec<Uuid> =
+        returning(branches).filter(|(_, put_back)| put_back.cancelled).map(|(_, put_back)| put_back.order_id).collect();
+    let never_got = match cancelled.is_empty() {
+        true => HashMap::new(),
+        false => backorders::cancel(&mut *connection, &cancelled).await?,
+    };
     let (mut sellable, mut damaged) = (Batch::default(), Batch::default());
     for ((transaction_id, put_back), reason) in returning(branches).zip(&reasons) {
         let kind = if put_back.cancelled { Kind::Cancelled } else { Kind::ReturnedByCustomer };
@@ -59,10 +69,16 @@ pub async fn apply(connection: &mut PgConnection, branches: &[PreparedBranch<Hol
             [(&mut sellable, kind, &put_back.sellable), (&mut damaged, Kind::ReturnedDamaged, &put_back.damaged)];
         for (batch, kind, lines) in halves {
             for (sku, quantity) in lines {
+                // What a cancelled order still waited for can't come back.
+                let key = (put_back.order_id, sku.clone());
+                let quantity = quantity - never_got.get(&key).copied().unwrap_or_default();
+                if quantity <= 0 {
+                    continue;
+                }
                 batch.add(Line {
                     kind,
                     sku,
-                    quantity: *quantity,
+                    quantity,
                     transaction_id: Some(transaction_id),
                     reservation_id: None,
                     reason: Some(reason),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
+use super::backorders;
 use super::locations::{self, Written};
 use super::waitlist;
 use crate::domain::{Marks, Stock};
@@ -21,12 +22,25 @@ pub async fn mind<'a>(
     if !located.is_empty() {
         locations::divide(connection, &located, written, at).await?;
     }
-    let freed = |stock: &&Stock| stock.marks.has(Marks::WAITED) && stock.balance.available() > 0;
-    let freed: Vec<&Stock> = marked.into_iter().filter(freed).collect();
-    if freed.is_empty() {
-        return Ok(BTreeMap::new());
+    // An order outranks a wish.
+    let mut now = BTreeMap::new();
+    let owed = freed(&marked, &now, Marks::OWED);
+    if !owed.is_empty() {
+        now = backorders::serve(connection, &owed).await?;
     }
-    waitlist::offer_freed(connection, &freed).await
+    let waited = freed(&marked, &now, Marks::WAITED);
+    if !waited.is_empty() {
+        let offered = waitlist::offer_freed(connection, &waited).await?;
+        now.extend(offered);
+    }
+    Ok(now)
+}
+
+/// The marked SKUs, as they are now, of which something is free.
+fn freed<'s>(marked: &[&'s Stock], now: &'s BTreeMap<String, Stock>, mark: Marks) -> Vec<&'s Stock> {
+    let marked = marked.iter().filter(|stock| stock.marks.has(mark));
+    let marked = marked.map(|stock| now.get(&stock.sku).unwrap_or(stock));
+    marked.filter(|stock| stock.balance.available() > 0).collect()
 }
 
 /// Marks a SKU; its row is locked.

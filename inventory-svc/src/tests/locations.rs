@@ -157,6 +157,29 @@ async fn what_a_saga_undoes_goes_back_to_where_it_came_from() {
     is_sound(&pool, &[]).await;
 }
 
+#[tokio::test]
+async fn what_a_customer_returns_goes_back_to_where_it_came_from() {
+    let (_postgres, pool, service) = start().await;
+    add_at(&service, "a", 2, "east").await.unwrap();
+    add_at(&service, "a", 2, "west").await.unwrap();
+    let order = branch(&[("a", 3)]);
+    assert!(vote(&pool, &order).await);
+    commit(&Inventory::default(), &pool, std::slice::from_ref(&order)).await;
+    for _ in 0..2 {
+        let put_back = crate::domain::PutBack {
+            order_id: order.transaction_id,
+            sellable: vec![("a".to_owned(), 1)],
+            damaged: Vec::new(),
+            cancelled: false,
+        };
+        let returned = testing::branch(Holds::of_put_back(put_back));
+        assert!(vote(&pool, &returned).await);
+        commit(&Inventory::default(), &pool, &[returned]).await;
+    }
+    assert_eq!(places(&pool, "a").await, ["east 2 0", "west 1 0"]);
+    is_sound(&pool, &[]).await;
+}
+
 /// Whatever happens in whatever order, the locations sum up to the stock, and who waits is served from them.
 #[tokio::test]
 async fn locations_sum_up_to_the_stock_whatever_happens() {

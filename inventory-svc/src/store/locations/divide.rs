@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::{Kind, MAIN, Part, Shelf, Shelves, Stock, allocate, settle};
 use crate::store::ledger::Line;
+use crate::store::put_back::ORDER;
 
 /// A movement with its place in the ledger of its SKU.
 pub type Written<'a> = (Line<'a>, i64);
@@ -23,7 +24,7 @@ pub async fn divide(
     let shelves = super::shelves(connection, &skus).await?;
     let here: Vec<&Written<'_>> = written.iter().filter(|(line, _)| skus.contains(&line.sku)).collect();
     let ended = here.iter().filter(|(line, _)| !matches!(line.kind, Kind::Held | Kind::Claimed));
-    let ended: BTreeSet<Uuid> = ended.filter_map(|(line, _)| line.transaction_id).collect();
+    let ended: BTreeSet<Uuid> = ended.filter_map(|(line, _)| sold_to(line)).collect();
     let allocated = match ended.is_empty() {
         true => Vec::new(),
         false => read(connection, &ended, &skus).await?,
@@ -34,6 +35,16 @@ pub async fn divide(
         divided.settle(stock, at);
     }
     divided.write(connection).await
+}
+
+/// The order that a movement is about: where units come back, the one that they were sold to, which the reason names.
+fn sold_to(line: &Line<'_>) -> Option<Uuid> {
+    match line.kind {
+        Kind::Cancelled | Kind::ReturnedByCustomer => {
+            line.reason?.strip_prefix(ORDER).and_then(|order_id| Uuid::parse_str(order_id).ok())
+        }
+        _ => line.transaction_id,
+    }
 }
 
 /// What a location ships of a SKU for a transaction.
@@ -78,12 +89,15 @@ impl Divided {
     fn take_all(&mut self, written: &[&Written<'_>]) {
         let mut chosen = BTreeSet::new();
         for (line, sequence) in written {
-            let Some(transaction_id) = line.transaction_id else { continue };
+            let Some(transaction_id) = sold_to(line) else { continue };
             match line.kind {
                 Kind::Held | Kind::Claimed if chosen.insert(transaction_id) => self.hold(transaction_id, written),
+                Kind::Allotted => self.ship(transaction_id, line.sku, line.quantity, *sequence),
                 Kind::Released | Kind::Unclaimed => self.release(transaction_id, line.sku, line.quantity),
                 Kind::Sold => self.sell(transaction_id, line.sku, line.quantity, *sequence),
-                Kind::Returned => self.put_back(transaction_id, line.sku, line.quantity, *sequence),
+                Kind::Returned | Kind::Cancelled | Kind::ReturnedByCustomer => {
+                    self.put_back(transaction_id, line.sku, line.quantity, *sequence);
+                }
                 _ => (),
             }
         }
@@ -163,6 +177,29 @@ impl Divided {
             let (sku, location) = (sku.to_owned(), MAIN.to_owned());
             let (quantity, is_held, returned, is_changed) = (left, false, 0, true);
             self.allocated.push(Allocated { transaction_id, sku, location, quantity, is_held, returned, is_changed });
+        }
+    }
+
+    /// An order that has waited is served from the locations as they are now.
+    fn ship(&mut self, transaction_id: Uuid, sku: &str, quantity: i64, sequence: i64) {
+        for Part { sku, location, quantity } in allocate(&[(sku, quantity)], &mut self.shelves) {
+            self.shelf(&sku, &location).held -= quantity;
+            self.add(&sku, &location, -quantity, sequence);
+            let of_it = |one: &&mut Allocated| {
+                one.transaction_id == transaction_id && one.sku == sku && one.location == location && !one.is_held
+            };
+            match self.allocated.iter_mut().find(of_it) {
+                Some(one) => (one.quantity, one.is_changed) = (one.quantity + quantity, true),
+                None => self.allocated.push(Allocated {
+                    transaction_id,
+                    sku,
+                    location,
+                    quantity,
+                    is_held: false,
+                    returned: 0,
+                    is_changed: true,
+                }),
+            }
         }
     }
 

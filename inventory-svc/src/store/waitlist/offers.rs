@@ -4,38 +4,38 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::{EntryState, Kind, Marks, Stock, Waiting, offer};
+use crate::domain::{EntryState, Kind, Marks, Stock};
 use crate::store::holds::{Guard, all_there, change};
 use crate::store::ledger::{self, Batch, Line};
+use crate::store::queue::{Share, share};
 use crate::store::reservations::Gone;
 use crate::store::supply;
-
-/// Those of a SKU that are read at a time.
-const AT_ONCE: i64 = 100;
 
 /// Why an offer's units are reserved, in the ledger.
 const OFFERED: &str = "OFFERED";
 
-/// So many of a SKU, for an entry.
-struct Made {
-    reservation_id: Uuid,
-    entry_id: Uuid,
-    sku: String,
-    quantity: i64,
-}
+const WAITING: &str = "SELECT freed.sku, e.entry_id, e.place, e.wanted, e.min_quantity
+    FROM unnest($1::text[], $2::bigint[]) AS freed (sku, after), LATERAL (
+        SELECT entry_id, place, quantity - offered AS wanted, min_quantity FROM waitlist_entry
+        WHERE waitlist_entry.sku = freed.sku AND state = 1 AND place > freed.after ORDER BY place LIMIT $3
+    ) e ORDER BY freed.sku, e.place";
+
+/// A share, and the reservation that keeps it.
+type Made = (Share, Uuid);
 
 /// Offers what is free of SKUs, whose rows are locked, to those who wait for them. Answers what the SKUs are then.
 pub async fn offer_freed(
     connection: &mut PgConnection,
     freed: &[&Stock],
 ) -> Result<BTreeMap<String, Stock>, sqlx::Error> {
-    let (made, unwaited) = decide(connection, freed).await?;
+    let (shares, unwaited) = share(connection, freed, WAITING).await?;
+    let made: Vec<Made> = shares.into_iter().map(|share| (share, Uuid::new_v4())).collect();
     supply::unmark(connection, &unwaited, Marks::WAITED).await?;
     if made.is_empty() {
         return Ok(BTreeMap::new());
     }
     let mut batch = Batch::default();
-    for Made { reservation_id, sku, quantity, .. } in &made {
+    for (Share { sku, quantity, .. }, reservation_id) in &made {
         batch.add(Line {
             kind: Kind::Reserved,
             sku,
@@ -50,85 +50,6 @@ pub async fn offer_freed(
     ledger::insert(connection, &batch, &figures).await?;
     write(connection, &made).await?;
     Ok(figures)
-}
-
-/// Who gets what, and for which SKUs nobody waits any more then.
-async fn decide<'a>(
-    connection: &mut PgConnection,
-    freed: &[&'a Stock],
-) -> Result<(Vec<Made>, Vec<&'a str>), sqlx::Error> {
-    let mut made = Vec::new();
-    let mut left: BTreeMap<&str, Left> =
-        freed.iter().map(|stock| (stock.sku.as_str(), Left::new(stock.balance.available()))).collect();
-    loop {
-        let open: Vec<(&str, i64)> =
-            left.iter().filter(|(_, left)| left.goes_on()).map(|(sku, left)| (*sku, left.after)).collect();
-        if open.is_empty() {
-            break;
-        }
-        let mut waiting = read(connection, &open).await?;
-        for (sku, _) in open {
-            let (Some(left), waiting) = (left.get_mut(sku), waiting.remove(sku).unwrap_or_default()) else { continue };
-            let offered = offer(&mut left.free, &waiting);
-            left.seen(&waiting, &offered);
-            made.extend(waiting.iter().zip(offered).filter(|(_, quantity)| *quantity > 0).map(|(one, quantity)| {
-                Made { reservation_id: Uuid::new_v4(), entry_id: one.entry_id, sku: sku.to_owned(), quantity }
-            }));
-        }
-    }
-    let unwaited = left.into_iter().filter(|(_, left)| left.at_end && !left.waits).map(|(sku, _)| sku).collect();
-    Ok((made, unwaited))
-}
-
-/// What is left of a SKU while it is offered.
-struct Left {
-    free: i64,
-    /// The place up to which was read.
-    after: i64,
-    /// Whether all who wait were read.
-    at_end: bool,
-    /// Whether any of them still waits.
-    waits: bool,
-}
-
-impl Left {
-    fn new(free: i64) -> Self {
-        Left { free, after: 0, at_end: false, waits: false }
-    }
-
-    fn goes_on(&self) -> bool {
-        self.free > 0 && !self.at_end
-    }
-
-    fn seen(&mut self, waiting: &[Waiting], offered: &[i64]) {
-        self.after = waiting.last().map_or(self.after, |last| last.place);
-        self.at_end = i64::try_from(waiting.len()).is_ok_and(|count| count < AT_ONCE);
-        self.waits |= waiting.iter().zip(offered).any(|(one, offered)| *offered < one.wanted);
-    }
-}
-
-/// Those who wait for SKUs after a place, the first of each. The rows of the SKUs are locked, so nobody changes them.
-async fn read(
-    connection: &mut PgConnection,
-    open: &[(&str, i64)],
-) -> Result<BTreeMap<String, Vec<Waiting>>, sqlx::Error> {
-    let rows: Vec<(String, Uuid, i64, i64, i64)> = sqlx::query_as(
-        "SELECT freed.sku, e.entry_id, e.place, e.wanted, e.min_quantity
-         FROM unnest($1::text[], $2::bigint[]) AS freed (sku, after), LATERAL (
-            SELECT entry_id, place, quantity - offered AS wanted, min_quantity FROM waitlist_entry
-            WHERE waitlist_entry.sku = freed.sku AND state = 1 AND place > freed.after ORDER BY place LIMIT $3
-         ) e ORDER BY freed.sku, e.place",
-    )
-    .bind(open.iter().map(|(sku, _)| *sku).collect::<Vec<_>>())
-    .bind(open.iter().map(|(_, after)| *after).collect::<Vec<_>>())
-    .bind(AT_ONCE)
-    .fetch_all(connection)
-    .await?;
-    let mut waiting: BTreeMap<String, Vec<Waiting>> = BTreeMap::new();
-    for (sku, entry_id, place, wanted, least) in rows {
-        waiting.entry(sku).or_default().push(Waiting { entry_id, place, wanted, least });
-    }
-    Ok(waiting)
 }
 
 /// Writes offers down: reservations of their entries.
@@ -148,9 +69,9 @@ async fn write(connection: &mut PgConnection, made: &[Made]) -> Result<(), sqlx:
          INSERT INTO reservation_line (reservation_id, sku, customer, quantity)
          SELECT reservation_id, sku, customer, quantity FROM entry",
     )
-    .bind(made.iter().map(|made| made.reservation_id).collect::<Vec<_>>())
-    .bind(made.iter().map(|made| made.entry_id).collect::<Vec<_>>())
-    .bind(made.iter().map(|made| made.quantity).collect::<Vec<_>>())
+    .bind(made.iter().map(|(_, reservation_id)| *reservation_id).collect::<Vec<_>>())
+    .bind(made.iter().map(|(share, _)| share.id).collect::<Vec<_>>())
+    .bind(made.iter().map(|(share, _)| share.quantity).collect::<Vec<_>>())
     .execute(connection)
     .await
     .map(drop)
