@@ -21,6 +21,9 @@ pub enum Payment {
         /// Only those of this account
         #[arg(long, value_name = "NAME")]
         account: Option<String>,
+        /// What the card gateway has not done after 30 s, and why; instead of payments
+        #[arg(long, conflicts_with = "account")]
+        stuck: bool,
         /// At most this many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
@@ -42,6 +45,42 @@ struct PaymentView {
     create_time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<Vec<EntryView>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calls: Option<Vec<CallView>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CallView {
+    call_id: String,
+    payment_id: String,
+    operation: String,
+    amount: Option<MoneyView>,
+    state: String,
+    attempts: i32,
+    last_error: String,
+    next_attempt_time: Option<String>,
+    create_time: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct CallList {
+    calls: Vec<CallView>,
+}
+
+impl From<wire::GatewayCall> for CallView {
+    fn from(call: wire::GatewayCall) -> Self {
+        CallView {
+            amount: MoneyView::of(call.amount.as_ref()),
+            next_attempt_time: time(call.next_attempt_time.as_ref()),
+            create_time: time(call.create_time.as_ref()),
+            call_id: call.call_id,
+            payment_id: call.payment_id,
+            operation: call.operation,
+            state: call.state,
+            attempts: call.attempts,
+            last_error: call.last_error,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -77,6 +116,7 @@ impl From<wire::Payment> for PaymentView {
             expire_time: time(payment.expire_time.as_ref()),
             create_time: time(payment.create_time.as_ref()),
             entries: Some(payment.entries.into_iter().map(entry).collect()),
+            calls: Some(payment.calls.into_iter().map(CallView::from).collect()),
             payment_id: payment.payment_id,
             account: payment.account,
         }
@@ -95,7 +135,8 @@ impl Payment {
                     payment.ok_or_else(|| Failure::new("the payment service answered without the payment"))?;
                 output.print(&PaymentView::from(payment), shown)
             }
-            Payment::Ls { account, limit } => list(services, account.unwrap_or_default(), limit, output).await,
+            Payment::Ls { stuck: true, limit, .. } => stuck_calls(services, limit, output).await,
+            Payment::Ls { account, limit, .. } => list(services, account.unwrap_or_default(), limit, output).await,
         }
     }
 }
@@ -110,7 +151,11 @@ async fn list(services: &Services, account: String, limit: u32, output: Output) 
         let request = services.request(wire::ListPaymentsRequest { account: account.clone(), page_size, page_token });
         let page = client.list_payments(request).await.map_err(|status| Failure::of_status(&status, Call::Read))?;
         let page = page.into_inner();
-        payments.extend(page.payments.into_iter().map(|payment| PaymentView { entries: None, ..payment.into() }));
+        payments.extend(page.payments.into_iter().map(|payment| PaymentView {
+            entries: None,
+            calls: None,
+            ..payment.into()
+        }));
         page_token = page.next_page_token;
         if page_token.is_empty() || payments.len() >= limit as usize {
             break;
@@ -150,16 +195,50 @@ fn shown(view: &PaymentView) -> String {
     );
     rows.extend(view.expire_time.clone().map(|time| ("expires", time)));
     rows.extend(view.create_time.clone().map(|time| ("made", time)));
+    let mut shown = fields(&rows);
     let entries = view.entries.as_deref().unwrap_or_default();
-    if entries.is_empty() {
-        return fields(&rows);
-    }
     let row = |entry: &EntryView| {
         let when = entry.create_time.clone().unwrap_or_default();
         vec![when, entry.kind.clone(), money(entry.amount.as_ref()), entry.booking_id.clone()]
     };
-    let entries = table(&["time", "kind", "amount", "booking"], &[2], entries.iter().map(row).collect());
-    format!("{}\n\n{entries}", fields(&rows))
+    if !entries.is_empty() {
+        let entries = table(&["time", "kind", "amount", "booking"], &[2], entries.iter().map(row).collect());
+        shown.push_str(&format!("\n\n{entries}"));
+    }
+    let calls = view.calls.as_deref().unwrap_or_default();
+    if !calls.is_empty() {
+        shown.push_str(&format!("\n\nat the gateway:\n{}", call_table(calls)));
+    }
+    shown
+}
+
+fn call_table(calls: &[CallView]) -> String {
+    let row = |it: &CallView| {
+        vec![
+            it.create_time.clone().unwrap_or_default(),
+            it.payment_id.clone(),
+            it.operation.clone(),
+            money(it.amount.as_ref()),
+            it.state.clone(),
+            it.attempts.to_string(),
+            it.next_attempt_time.clone().unwrap_or_else(|| "-".to_owned()),
+            it.last_error.clone(),
+        ]
+    };
+    let headers = ["time", "payment", "operation", "amount", "state", "attempts", "again", "why"];
+    table(&headers, &[3, 5], calls.iter().map(row).collect())
+}
+
+async fn stuck_calls(services: &Services, limit: u32, output: Output) -> Result<(), Failure> {
+    let page_size = i32::try_from(limit.min(1_000)).unwrap_or(1_000);
+    let request = wire::ListGatewayCallsRequest { stuck_only: true, page_size, page_token: String::new() };
+    let page = services.accounts().await?.list_gateway_calls(services.request(request)).await;
+    let page = page.map_err(|status| Failure::of_status(&status, Call::Read))?.into_inner();
+    let calls = page.calls.into_iter().map(CallView::from).collect();
+    output.print(&CallList { calls }, |list| match list.calls.is_empty() {
+        true => "nothing is stuck".to_owned(),
+        false => call_table(&list.calls),
+    })
 }
 
 fn money(money: Option<&MoneyView>) -> String {

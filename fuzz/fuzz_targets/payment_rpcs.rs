@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use fuzz::rpc::{Face, PARTICIPANT, Rpc};
 use participant::testing::face;
 
-const OWN: [Rpc; 6] = fuzz::rpcs!(
+const OWN: [Rpc; 7] = fuzz::rpcs!(
     "assent.payment.v1.PaymentService", proto::assent::payment::v1,
     "OpenAccount" => OpenAccountRequest, "Deposit" => DepositRequest, "GetAccount" => GetAccountRequest,
     "ListEntries" => ListEntriesRequest, "GetPayment" => GetPaymentRequest, "ListPayments" => ListPaymentsRequest,
+    "ListGatewayCalls" => ListGatewayCallsRequest,
 );
 
 thread_local! {

@@ -92,7 +92,18 @@ pub trait Resource: Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Gives back what a branch has entered with: its local transaction has ended, one way or the other.
+    /// The same for a saga's step, where branches are written alone (the steps themselves are batched all the same).
+    /// `must_succeed`: a refusal will not be kept, and the step asked for again.
+    fn enter_step(
+        &self,
+        step: &StepBranch<Self::Branch>,
+        must_succeed: bool,
+    ) -> impl Future<Output = Result<(), String>> + Send {
+        let _ = (step, must_succeed);
+        std::future::ready(Ok(()))
+    }
+
+    /// Gives back what a branch or step has entered with: its local transaction has ended, one way or the other.
     fn leave(&self, transaction_id: Uuid) -> impl Future<Output = ()> + Send {
         let _ = transaction_id;
         std::future::ready(())

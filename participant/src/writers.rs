@@ -5,13 +5,15 @@
 //! Messages about one transaction may then be written side by side, as they may by several processes on one database.
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::join_all;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::group_commit::{GroupCommit, Options, Stopped};
 use crate::log::{Entry, LogWork, Reply};
 use crate::resource::Writing;
-use crate::{PreparedBranch, Resource};
+use crate::{PreparedBranch, Resource, StepBranch};
 
 /// The writers of a participant's log; clones share them.
 pub struct Writers<R: Resource> {
@@ -61,6 +63,10 @@ impl<R: Resource> Writers<R> {
                 }
                 Ok(replies)
             }
+            Some(alone) if entries.iter().any(|entry| matches!(entry, Entry::Execute { .. })) => {
+                let executed = tokio::spawn(alone.clone().execute(entries, self.batches.clone()));
+                executed.await.map_err(|_| Stopped)?
+            }
             _ => self.batches.submit_all(entries).await,
         }
     }
@@ -86,6 +92,36 @@ impl<R: Resource> Alone<R> {
         let reply = self.write(entry).await;
         self.resource.leave(transaction_id).await;
         reply
+    }
+
+    /// Steps enter side by side, and are then written together.
+    async fn execute(
+        self: Arc<Self>,
+        entries: Vec<Entry<R::Branch>>,
+        batches: GroupCommit<LogWork<R>>,
+    ) -> Result<Vec<Reply>, Stopped> {
+        let entered = entries.iter().map(async |entry| {
+            let Entry::Execute { step, branch, must_succeed, .. } = entry else { return Ok(None) };
+            let transaction_id = step.transaction.transaction_id;
+            let asked = StepBranch { transaction_id, step: step.step.clone(), branch: branch.clone() };
+            self.resource.enter_step(&asked, *must_succeed).await.map(|()| Some(transaction_id))
+        });
+        let entered: Vec<Result<Option<Uuid>, String>> = join_all(entered).await;
+        let written = entries.into_iter().zip(&entered).filter(|(_, entered)| entered.is_ok()).map(|(entry, _)| entry);
+        let mut written = batches.submit_all(written.collect()).await?.into_iter();
+        let mut replies = Vec::with_capacity(entered.len());
+        for entered in entered {
+            replies.push(match entered {
+                Err(cause) => Reply::Unknown(cause),
+                Ok(transaction_id) => {
+                    if let Some(transaction_id) = transaction_id {
+                        self.resource.leave(transaction_id).await;
+                    }
+                    written.next().ok_or(Stopped)?
+                }
+            });
+        }
+        Ok(replies)
     }
 
     async fn write(&self, entry: Entry<R::Branch>) -> Result<Reply, Stopped> {

@@ -1,5 +1,6 @@
 //! Accounts, their ledger, and what can be authorised.
 mod branch;
+pub mod call;
 pub mod payment;
 #[cfg(test)]
 mod tests;

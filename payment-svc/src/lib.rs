@@ -2,6 +2,7 @@
 mod config;
 mod domain;
 mod grpc;
+mod provider;
 mod resource;
 mod store;
 #[cfg(test)]
@@ -12,7 +13,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use participant::{Context, crash_point};
 
-use crate::config::Args;
+use crate::config::{Args, ProviderName};
+use crate::provider::Provider;
+use crate::provider::gateway::Gateway;
+use crate::provider::ledger::Ledger;
 
 pub use domain::Authorisation;
 pub use grpc::add_services;
@@ -22,6 +26,10 @@ pub use resource::Payments;
 pub async fn run() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("--list-crash-points") {
         crash_point::SHARED.iter().chain(crash_point::PARTICIPANT).for_each(|name| println!("{name}"));
+        // Those of a process with a gateway; another one never passes them.
+        if std::env::var("ASSENT_PROVIDER").as_deref() == Ok("gateway") {
+            provider::gateway::CRASH_POINTS.iter().for_each(|name| println!("{name}"));
+        }
         return ExitCode::SUCCESS;
     }
     match serve(Args::parse()).await {
@@ -34,9 +42,20 @@ pub async fn run() -> ExitCode {
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
-    let payments = Payments { validity_ms: args.authorisation_validity_ms };
-    let add_services = |context: &Context<Payments>, routes| {
-        tokio::spawn(store::expiry::expire_all(context.pool.clone()));
+    match args.provider.provider {
+        ProviderName::Ledger => serve_with(args, Ledger).await,
+        ProviderName::Gateway => {
+            let gateway = Gateway::new(args.provider.clone().into());
+            serve_with(args, gateway).await
+        }
+    }
+}
+
+async fn serve_with<P: Provider>(args: Args, provider: P) -> anyhow::Result<()> {
+    let payments = Payments { validity_ms: args.authorisation_validity_ms, provider };
+    let add_services = |context: &Context<Payments<P>>, routes| {
+        tokio::spawn(store::expiry::expire_all(context.pool.clone(), context.resource.clone()));
+        context.resource.provider.start(&context.pool, &context.resource);
         grpc::add_services(context, routes)
     };
     participant::run(args.listen, args.participant, payments, store::migrator(), add_services, grpc::SERVICES).await

@@ -1,35 +1,52 @@
 //! The payments as a participant.
 use participant::audit::Check;
-use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch};
+use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch, Writing};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::domain::{Authorisation, Branch};
+use crate::provider::Provider;
+use crate::provider::ledger::Ledger;
 use crate::{grpc, store};
 
 /// How long an authorisation stands if nothing else was said, as card schemes have it: 7 days.
 pub const VALIDITY_MS: i64 = 604_800_000;
 
 /// The payments. Promised at prepare, done at commit, taken back at abort; a saga's step is done at once. Batches that only
-/// charge, as orders do, have the shortest way: they touch no payment's row.
+/// charge accounts, as orders do, have the shortest way: they touch no payment's row.
 #[derive(Debug, Clone, Copy)]
-pub struct Payments {
+pub struct Payments<P = Ledger> {
     /// How long an authorisation stands.
     pub validity_ms: i64,
+    /// Where the money is.
+    pub provider: P,
 }
 
-impl Default for Payments {
+impl Default for Payments<Ledger> {
     fn default() -> Self {
-        Payments { validity_ms: VALIDITY_MS }
+        Payments { validity_ms: VALIDITY_MS, provider: Ledger }
     }
 }
 
-/// A charge with its name; none if it is anything else.
-fn named_charge(transaction_id: Uuid, branch: &Branch) -> Option<(Uuid, &Authorisation)> {
-    Some((transaction_id, branch.charge()?))
+/// Charges with their names; none if anything else is among them, or a charge is more than a hold and a booking.
+fn plain_charges<'a, P: Provider>(
+    branches: impl Iterator<Item = (Uuid, &'a Branch)>,
+) -> Option<Vec<(Uuid, &'a Authorisation)>> {
+    if !P::CHARGES_ARE_PLAIN {
+        return None;
+    }
+    branches.map(|(transaction_id, branch)| Some((transaction_id, branch.charge()?))).collect()
 }
 
-impl Resource for Payments {
+/// What the branches hold, if they do nothing else with an account.
+fn plain_holds<'a, P: Provider>(branches: impl Iterator<Item = &'a Branch>) -> Option<Vec<&'a Authorisation>> {
+    if !P::CHARGES_ARE_PLAIN {
+        return None;
+    }
+    branches.map(Branch::plain_hold).collect()
+}
+
+impl<P: Provider> Resource for Payments<P> {
     type Branch = Branch;
 
     fn name(&self) -> &'static str {
@@ -40,14 +57,36 @@ impl Resource for Payments {
         grpc::decode_branch(bytes)
     }
 
+    fn writing(&self) -> Writing {
+        self.provider.writing()
+    }
+
+    async fn enter(&self, branch: &PreparedBranch<Branch>) -> Result<(), String> {
+        match branch.branch.authorisation() {
+            Some(wanted) => self.provider.enter(branch.transaction_id, wanted, false).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn enter_step(&self, step: &StepBranch<Branch>, must_succeed: bool) -> Result<(), String> {
+        match step.branch.authorisation() {
+            Some(wanted) => self.provider.enter(step.transaction_id, wanted, must_succeed).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn leave(&self, transaction_id: Uuid) {
+        self.provider.leave(transaction_id);
+    }
+
     async fn prepare(
         &self,
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Branch>],
     ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
-        match branches.iter().map(|branch| branch.branch.plain_hold()).collect::<Option<Vec<_>>>() {
+        match plain_holds::<P>(branches.iter().map(|branch| &*branch.branch)) {
             Some(holds) => store::holds::authorise(connection, &holds).await,
-            None => store::operations::prepare(connection, branches).await,
+            None => store::operations::prepare(&self.provider, connection, branches).await,
         }
     }
 
@@ -56,10 +95,9 @@ impl Resource for Payments {
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Branch>],
     ) -> Result<(), sqlx::Error> {
-        let charges = branches.iter().map(|it| named_charge(it.transaction_id, &it.branch));
-        match charges.collect::<Option<Vec<_>>>() {
+        match plain_charges::<P>(branches.iter().map(|it| (it.transaction_id, &*it.branch))) {
             Some(charges) => store::holds::capture(connection, charges).await,
-            None => store::operations::commit(connection, branches, self.validity_ms).await,
+            None => store::operations::commit(&self.provider, connection, branches, self.validity_ms).await,
         }
     }
 
@@ -68,9 +106,9 @@ impl Resource for Payments {
         connection: &mut PgConnection,
         branches: &[(PreparedBranch<Branch>, Refusal)],
     ) -> Result<(), sqlx::Error> {
-        match branches.iter().map(|(branch, _)| branch.branch.plain_hold()).collect::<Option<Vec<_>>>() {
+        match plain_holds::<P>(branches.iter().map(|(branch, _)| &*branch.branch)) {
             Some(holds) => store::holds::void(connection, holds).await,
-            None => store::operations::abort(connection, branches).await,
+            None => store::operations::abort(&self.provider, connection, branches).await,
         }
     }
 
@@ -79,9 +117,9 @@ impl Resource for Payments {
         connection: &mut PgConnection,
         steps: &[StepBranch<Branch>],
     ) -> Result<Vec<Result<(), Refusal>>, sqlx::Error> {
-        let charges = steps.iter().map(|it| named_charge(it.transaction_id, &it.branch));
-        let Some(mut charges) = charges.collect::<Option<Vec<_>>>() else {
-            return store::operations::execute(connection, steps, self.validity_ms).await;
+        let charges = plain_charges::<P>(steps.iter().map(|it| (it.transaction_id, &*it.branch)));
+        let Some(mut charges) = charges else {
+            return store::operations::execute(&self.provider, connection, steps, self.validity_ms).await;
         };
         let wanted: Vec<_> = charges.iter().map(|(_, charge)| *charge).collect();
         let votes = store::holds::authorise(&mut *connection, &wanted).await?;
@@ -96,7 +134,7 @@ impl Resource for Payments {
         connection: &mut PgConnection,
         steps: &[(StepBranch<Branch>, Refusal)],
     ) -> Result<(), sqlx::Error> {
-        store::operations::compensate(connection, steps).await
+        store::operations::compensate(&self.provider, connection, steps).await
     }
 
     async fn audit(
@@ -104,8 +142,6 @@ impl Resource for Payments {
         connection: &mut PgConnection,
         prepared: &[PreparedBranch<Branch>],
     ) -> Result<Vec<Check>, sqlx::Error> {
-        let mut checks = vec![store::audit::orphan_holds(&mut *connection, prepared).await?];
-        checks.push(store::audit::money_conserved(connection).await?);
-        Ok(checks)
+        self.provider.audit(connection, prepared).await
     }
 }

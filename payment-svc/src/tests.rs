@@ -13,6 +13,7 @@ use tonic_types::StatusExt;
 
 use crate::domain::{Authorisation, Branch};
 use crate::grpc::Accounts;
+use crate::provider::ledger::Ledger;
 use crate::resource::{Payments, VALIDITY_MS};
 use crate::store;
 
@@ -23,7 +24,7 @@ async fn start() -> (Postgres, Pool, Accounts) {
     (postgres, pool, service)
 }
 
-const PAYMENTS: Payments = Payments { validity_ms: VALIDITY_MS };
+const PAYMENTS: Payments = Payments { validity_ms: VALIDITY_MS, provider: Ledger };
 
 fn pay(account: &str, currency: &str, amount_minor: i64) -> PreparedBranch<Branch> {
     testing::branch(Branch::Charge(Authorisation {

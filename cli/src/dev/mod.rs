@@ -4,6 +4,7 @@
 //! the data-dir for the next start. No process is left behind, however this one ends.
 pub mod child;
 pub mod data_dir;
+mod gateway;
 pub mod postgres;
 mod ps;
 pub mod services;
@@ -65,6 +66,9 @@ pub struct Start {
     /// The NATS servers that every movement of stock is passed on to (JetStream)
     #[arg(long, value_name = "URL")]
     pub nats_url: Option<String>,
+    /// Where the money is: in the built-in ledger, or behind a card gateway, of which a fake one is started as well
+    #[arg(long, value_name = "NAME", default_value = "ledger", value_parser = PossibleValuesParser::new(["ledger", "gateway"]))]
+    pub provider: String,
     /// How long all may take to become healthy
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     pub ready_timeout_ms: u64,
@@ -77,6 +81,11 @@ enum DevVerb {
 }
 
 impl Start {
+    /// Whether payments go through a gateway.
+    fn has_gateway(&self) -> bool {
+        self.provider == "gateway"
+    }
+
     /// What only the inventory is told, as environment variables.
     fn of_inventory(&self) -> Vec<(String, String)> {
         let servers = [

@@ -47,6 +47,10 @@ async fn look(path: &Path, process: Process) -> ProcessView {
     let answers = alive
         && match process.kind {
             Kind::Database => database_is_ready(path, &process.name),
+            Kind::Service if process.name == super::gateway::BINARY => {
+                let address = process.address.trim_start_matches("http://");
+                tokio::net::TcpStream::connect(address).await.is_ok()
+            }
             Kind::Service => {
                 let answer = health::check(&process.address, "", Duration::from_millis(1_000)).await;
                 matches!(answer, Ok(ServingStatus::Serving))

@@ -71,15 +71,20 @@ impl Service {
 
 /// Where the executable of `service` is: beside our own, else on PATH.
 pub fn find(service: Service) -> Result<PathBuf, Failure> {
+    find_binary(service.binary)
+}
+
+/// Where the executable of this name is: beside our own, else on PATH.
+pub fn find_binary(binary: &str) -> Result<PathBuf, Failure> {
     let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
     let path = std::env::var_os("PATH").unwrap_or_default();
     beside
         .into_iter()
         .chain(std::env::split_paths(&path))
-        .map(|folder| folder.join(service.binary))
+        .map(|folder| folder.join(binary))
         .find(|file| file.is_file())
         .ok_or_else(|| {
-            Failure::new(format!("the executable {} is neither beside `assent` nor on PATH", service.binary))
+            Failure::new(format!("the executable {binary} is neither beside `assent` nor on PATH"))
                 .hint("build it too: cargo build --workspace")
         })
 }

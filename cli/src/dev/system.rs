@@ -12,6 +12,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::Start;
 use super::data_dir::DataDir;
+use super::gateway;
 use super::postgres::{Cluster, Postgres};
 use super::services::{self, SERVICES};
 use super::state::{Condition, Kind, Process, State, start_ticks};
@@ -109,11 +110,26 @@ async fn prepare(path: &Path, start: &Start) -> Result<Prepared, Failure> {
         if service.short == "inventory" {
             environment.extend(start.of_inventory());
         }
+        if service.short == "payment" && start.has_gateway() {
+            environment.extend(gateway::of_payment(start.port_base));
+        }
         specs.push(Spec {
             name: service.binary.to_owned(),
             kind: Kind::Service,
             address: service.address(start.port_base),
             log: log(service.binary),
+            stop_signal: Signal::SIGTERM,
+            command: Box::new(move || services::command(&executable, &environment)),
+        });
+    }
+    if start.has_gateway() {
+        let executable = services::find_binary(gateway::BINARY)?;
+        let environment = gateway::environment(start.port_base, data_dir.path());
+        specs.push(Spec {
+            name: gateway::BINARY.to_owned(),
+            kind: Kind::Service,
+            address: gateway::address(start.port_base),
+            log: log(gateway::BINARY),
             stop_signal: Signal::SIGTERM,
             command: Box::new(move || services::command(&executable, &environment)),
         });
@@ -185,7 +201,7 @@ impl System {
                 () = &mut ready, if !is_ready => {
                     is_ready = true;
                     self.deaths.fill(0);
-                    self.print_ready(start.port_base, output)?;
+                    self.print_ready(start, output)?;
                 }
                 () = &mut deadline, if !is_ready => {
                     let message = format!("{} did not become healthy in {} ms", waiting_for.borrow(), start.ready_timeout_ms);
@@ -242,11 +258,15 @@ impl System {
         Err(failure.hint(format!("see {}", log.display())))
     }
 
-    fn print_ready(&self, base: u16, output: Output) -> Result<(), Failure> {
+    fn print_ready(&self, start: &Start, output: Output) -> Result<(), Failure> {
+        let base = start.port_base;
         let [coordinator, inventory, order, payment] = SERVICES.map(|service| service.address(base));
         let line = format!("ready: coordinator {coordinator}, inventory {inventory}, order {order}, payment {payment}");
         let ready = Ready { event: "ready", data_dir: self.data_dir.path(), coordinator, inventory, order, payment };
         output.print_line(&ready, &line)?;
+        if start.has_gateway() {
+            eprintln!("payments go through a fake gateway: {}", gateway::address(start.port_base));
+        }
         eprintln!("data in {}; Ctrl-C stops everything", self.data_dir.path().display());
         if base != 7400 {
             let Ready { coordinator, inventory, order, payment, .. } = ready;

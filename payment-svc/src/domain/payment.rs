@@ -66,6 +66,8 @@ pub struct Effect {
     pub held_minor: i64,
     /// What goes from the account to the revenue; less than zero for what comes back.
     pub paid_minor: i64,
+    /// Whether it gives back the last of an authorisation: none of it is held or promised any more.
+    pub voids: bool,
 }
 
 impl Payment {
@@ -135,7 +137,8 @@ impl Payment {
             Branch::Capture { part, is_final } => {
                 self.capturing_minor -= part.amount_minor;
                 self.captured_minor += part.amount_minor;
-                effect = Effect { held_minor: -part.amount_minor, paid_minor: part.amount_minor };
+                effect.held_minor = -part.amount_minor;
+                effect.paid_minor = part.amount_minor;
                 if *is_final {
                     self.end(transaction_id, Ended::Captured);
                 } else if self.standing_minor() == 0 {
@@ -149,7 +152,7 @@ impl Payment {
                 effect.paid_minor = -part.amount_minor;
             }
         }
-        effect.held_minor -= self.settle();
+        self.settle(&mut effect);
         effect
     }
 
@@ -165,7 +168,9 @@ impl Payment {
         if self.closing_id == Some(transaction_id) {
             self.closing_id = None;
         }
-        Effect { held_minor: -self.settle(), paid_minor: 0 }
+        let mut effect = Effect::default();
+        self.settle(&mut effect);
+        effect
     }
 
     /// Undoes a saga's step that authorised, charged or captured; what others have given back already is not given back
@@ -174,7 +179,9 @@ impl Payment {
         let paid_minor = match branch {
             Branch::Authorise { .. } => {
                 self.ended = self.ended.or(Some(Ended::Voided));
-                return Effect { held_minor: -self.settle(), paid_minor: 0 };
+                let mut effect = Effect::default();
+                self.settle(&mut effect);
+                return effect;
             }
             Branch::Charge(authorisation) => authorisation.amount_minor,
             Branch::Capture { part, .. } => part.amount_minor,
@@ -182,13 +189,15 @@ impl Payment {
         };
         let back = paid_minor.min(self.refundable_minor());
         self.refunded_minor += back;
-        Effect { held_minor: 0, paid_minor: -back }
+        Effect { paid_minor: -back, ..Effect::default() }
     }
 
     /// Its time is over: nothing more can be captured but what was promised before.
     pub fn expire(&mut self) -> Effect {
         self.ended = self.ended.or(Some(Ended::Expired));
-        Effect { held_minor: -self.settle(), paid_minor: 0 }
+        let mut effect = Effect::default();
+        self.settle(&mut effect);
+        effect
     }
 
     fn end(&mut self, transaction_id: Uuid, ended: Ended) {
@@ -198,11 +207,12 @@ impl Payment {
         }
     }
 
-    /// What is over holds nothing that is promised to nobody; answers what is given back.
-    fn settle(&mut self) -> i64 {
+    /// What is over holds nothing that is promised to nobody.
+    fn settle(&mut self, effect: &mut Effect) {
         let back = if self.ended.is_some() { self.free_minor() } else { 0 };
         self.released_minor += back;
-        back
+        effect.held_minor -= back;
+        effect.voids = back > 0 && self.standing_minor() == 0;
     }
 
     fn is_of(&self, account: Option<&String>, currency: Option<&String>) -> Result<(), Refusal> {

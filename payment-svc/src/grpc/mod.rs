@@ -7,6 +7,7 @@ use participant::Context;
 use proto::assent::payment::v1::payment_service_server::PaymentServiceServer;
 use tonic::service::Routes;
 
+use crate::provider::Provider;
 use crate::resource::Payments;
 
 pub use branch::decode as decode_branch;
@@ -16,6 +17,6 @@ pub use service::Accounts;
 pub const SERVICES: &[&str] = &["assent.payment.v1.PaymentService"];
 
 /// Adds the services.
-pub fn add_services(context: &Context<Payments>, routes: Routes) -> Routes {
+pub fn add_services<P: Provider>(context: &Context<Payments<P>>, routes: Routes) -> Routes {
     routes.add_service(PaymentServiceServer::new(Accounts::new(context.pool.clone())))
 }

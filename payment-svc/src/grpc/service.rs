@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::wire;
 use crate::domain::payment::unknown_payment;
 use crate::domain::{Account, Denied, check_readable_account};
+use crate::provider::gateway::STUCK_AFTER_MS;
 use crate::store::account::{self, Incoming};
-use crate::store::{entries, payments};
+use crate::store::{calls, entries, payments};
 
 /// PaymentService.
 pub struct Accounts {
@@ -114,7 +115,9 @@ impl PaymentService for Accounts {
         };
         let entry = |entry| wire::entry(&payment.account, &payment.currency, entry);
         let entries = entries.into_iter().map(entry).collect();
-        let payment = api::Payment { entries, ..wire::payment(&payment) };
+        let calls = calls::of_payment(&self.pool, payment_id).await.map_err(|error| status::database(&error))?;
+        let calls = calls.iter().map(wire::call).collect();
+        let payment = api::Payment { entries, calls, ..wire::payment(&payment) };
         Ok(Response::new(api::GetPaymentResponse { payment: Some(payment) }))
     }
 
@@ -138,5 +141,23 @@ impl PaymentService for Accounts {
         let (page, next_page_token) = paging::cut(read, page_size, &list, |last| last.payment_id.to_string());
         let payments = page.iter().map(wire::payment).collect();
         Ok(Response::new(api::ListPaymentsResponse { payments, next_page_token }))
+    }
+
+    async fn list_gateway_calls(
+        &self,
+        request: Request<api::ListGatewayCallsRequest>,
+    ) -> Result<Response<api::ListGatewayCallsResponse>, Status> {
+        let api::ListGatewayCallsRequest { stuck_only, page_size, page_token } = request.into_inner();
+        let page_size = paging::page_size(page_size)?;
+        let list = ["calls", if stuck_only { "stuck" } else { "all" }];
+        let after = match paging::position(&page_token, &list)? {
+            None => 0,
+            Some(position) => position.parse().map_err(|_| status::invalid("page_token", "names no call"))?,
+        };
+        let read = calls::list(&self.pool, stuck_only.then_some(STUCK_AFTER_MS), after, page_size + 1).await;
+        let read = read.map_err(|error| status::database(&error))?;
+        let (page, next_page_token) = paging::cut(read, page_size, &list, |last| last.sequence.to_string());
+        let calls = page.iter().map(wire::call).collect();
+        Ok(Response::new(api::ListGatewayCallsResponse { calls, next_page_token }))
     }
 }

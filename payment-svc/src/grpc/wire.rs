@@ -7,6 +7,7 @@ use proto::assent::payment::v1 as api;
 use proto::google::r#type::Money;
 use tonic::{Code, Status};
 
+use crate::domain::call::{Call, State};
 use crate::domain::{Account, Denied, Ended, Entry, Payment};
 
 /// An account.
@@ -56,6 +57,23 @@ pub fn payment(payment: &Payment) -> api::Payment {
         expire_time: payment.expire_time.map(|time| SystemTime::from(time).into()),
         create_time: Some(SystemTime::from(payment.create_time).into()),
         entries: Vec::new(),
+        calls: Vec::new(),
+    }
+}
+
+/// A call of the gateway.
+pub fn call(call: &Call) -> api::GatewayCall {
+    let is_open = matches!(call.state, State::Asking | State::GivenUp | State::Wanted);
+    api::GatewayCall {
+        call_id: call.call_id.clone(),
+        payment_id: call.payment_id.to_string(),
+        operation: call.operation.clone(),
+        amount: Some(Money::from_minor(&call.currency, call.amount_minor)),
+        state: call.state.text().to_owned(),
+        attempts: call.attempts,
+        last_error: call.last_error.clone(),
+        next_attempt_time: is_open.then(|| SystemTime::from(call.next_time).into()),
+        create_time: Some(SystemTime::from(call.create_time).into()),
     }
 }
 

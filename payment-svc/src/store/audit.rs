@@ -60,7 +60,7 @@ pub async fn orphan_holds(
 }
 
 /// Promises of payments that are not those of the prepared transactions.
-async fn orphan_promises(
+pub async fn orphan_promises(
     connection: &mut PgConnection,
     prepared: &[PreparedBranch<Branch>],
 ) -> Result<Vec<Violation>, sqlx::Error> {

@@ -31,8 +31,8 @@ impl Book {
     /// Adds what a branch or step has done to an account. `booking_id` names the booking, if it has moved money, and
     /// `payment_id` the payment that it is of, unless it makes that itself.
     pub fn add(&mut self, account: &str, currency: &str, effect: Effect, booking_id: Uuid, payment_id: Option<Uuid>) {
-        let Effect { held_minor, paid_minor } = effect;
-        if effect == Effect::default() {
+        let Effect { held_minor, paid_minor, .. } = effect;
+        if (held_minor, paid_minor) == (0, 0) {
             return;
         }
         let (balance, held) = self.accounts.entry(account.to_owned()).or_default();

@@ -1,12 +1,14 @@
 //! Authorisations whose time is over: what nobody has promised of them is given back.
+use std::sync::Arc;
 use std::time::Duration;
 
 use participant::Pool;
 use sqlx::{Connection, PgConnection};
 
-use super::book::Book;
 use super::payments::{Locked, select_payment};
+use crate::Payments;
 use crate::domain::Payment;
+use crate::provider::{Done, Provider};
 
 /// How many end in one local transaction.
 const AT_ONCE: usize = 500;
@@ -18,7 +20,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// A batch may hold an account and want a payment that is locked here: so nothing is waited for longer than moments. What
 /// is given up comes again.
-pub async fn expire(pool: &Pool) -> Result<usize, sqlx::Error> {
+pub async fn expire<P: Provider>(pool: &Pool, provider: &P) -> Result<usize, sqlx::Error> {
     let expired = pool.run(async |connection: &mut PgConnection| {
         let mut local = connection.begin().await?;
         sqlx::query("SET LOCAL lock_timeout = '50ms'").execute(&mut *local).await?;
@@ -34,13 +36,21 @@ pub async fn expire(pool: &Pool) -> Result<usize, sqlx::Error> {
             return Ok(0);
         }
         let count = due.len();
-        let (mut locked, mut book) = (Locked::of(due), Book::default());
-        for payment in locked.all() {
+        let mut locked = Locked::of(due);
+        let expired = locked.all().map(|payment| {
             let effect = payment.expire();
-            book.add(&payment.account, &payment.currency, effect, payment.payment_id, None);
-        }
+            Done {
+                done_id: payment.payment_id,
+                payment_id: payment.payment_id,
+                makes_it: false,
+                account: payment.account.clone(),
+                currency: payment.currency.clone(),
+                effect,
+            }
+        });
+        let expired = expired.collect();
         locked.write(&mut local).await?;
-        book.write(&mut local).await?;
+        provider.carry_out(&mut local, expired).await?;
         local.commit().await?;
         Ok(count)
     });
@@ -48,13 +58,13 @@ pub async fn expire(pool: &Pool) -> Result<usize, sqlx::Error> {
 }
 
 /// Ends authorisations as they expire, forever. Whatever dies meanwhile leaves them to the next look.
-pub async fn expire_all(pool: Pool) {
+pub async fn expire_all<P: Provider>(pool: Pool, payments: Arc<Payments<P>>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         loop {
-            match expire(&pool).await {
+            match expire(&pool, &payments.provider).await {
                 Ok(0) => break,
                 Ok(count) => tracing::info!(count, "authorisations have expired"),
                 Err(error) => {

@@ -5,7 +5,8 @@
 //! waits in a circle.
 pub mod account;
 pub mod audit;
-mod book;
+pub mod book;
+pub mod calls;
 pub mod entries;
 pub mod expiry;
 pub mod holds;

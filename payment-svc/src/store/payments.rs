@@ -178,25 +178,39 @@ pub async fn existing(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Has
     Ok(made.into_iter().collect())
 }
 
-/// Writes authorisations that stand from now on, so long.
+/// A payment that is made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPayment<'a> {
+    /// The transaction that makes it.
+    pub payment_id: Uuid,
+    /// What is authorised.
+    pub authorisation: &'a Authorisation,
+    /// Whether it is captured at once.
+    pub is_charge: bool,
+}
+
+/// Writes payments: authorisations that stand so long from now on, and charges.
 pub async fn insert(
     connection: &mut PgConnection,
-    authorised: &[(Uuid, &Authorisation)],
+    new: &[NewPayment<'_>],
     validity_ms: i64,
 ) -> Result<(), sqlx::Error> {
-    if authorised.is_empty() {
+    if new.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO payment (payment_id, account, currency, authorised_minor, expire_time)
-         SELECT payment_id, account, currency, amount_minor, now() + $5 * interval '1 millisecond'
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
-              AS a (payment_id, account, currency, amount_minor)",
+        "INSERT INTO payment (payment_id, account, currency, authorised_minor, captured_minor, ended, expire_time)
+         SELECT payment_id, account, currency, amount_minor, CASE WHEN is_charge THEN amount_minor ELSE 0 END,
+                CASE WHEN is_charge THEN 'captured' END,
+                CASE WHEN NOT is_charge THEN now() + $6 * interval '1 millisecond' END
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::boolean[])
+              AS a (payment_id, account, currency, amount_minor, is_charge)",
     )
-    .bind(authorised.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-    .bind(authorised.iter().map(|(_, it)| it.account.as_str()).collect::<Vec<_>>())
-    .bind(authorised.iter().map(|(_, it)| it.currency.as_str()).collect::<Vec<_>>())
-    .bind(authorised.iter().map(|(_, it)| it.amount_minor).collect::<Vec<_>>())
+    .bind(new.iter().map(|it| it.payment_id).collect::<Vec<_>>())
+    .bind(new.iter().map(|it| it.authorisation.account.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|it| it.authorisation.currency.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|it| it.authorisation.amount_minor).collect::<Vec<_>>())
+    .bind(new.iter().map(|it| it.is_charge).collect::<Vec<_>>())
     .bind(validity_ms)
     .execute(connection)
     .await?;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{PAYMENTS, figures, gbp, open, pay, reason, start};
 use crate::domain::{Authorisation, Branch, Part};
 use crate::grpc::Accounts;
+use crate::provider::ledger::Ledger;
 use crate::resource::Payments;
 use crate::store;
 
@@ -172,15 +173,15 @@ async fn an_authorisation_takes_the_place_of_another_without_holding_twice() {
 async fn what_has_expired_is_given_back_and_can_be_authorised_anew() {
     let (_postgres, pool, service) = start().await;
     open(&service, "ann", gbp(1_000), "").await.unwrap();
-    let short = Payments { validity_ms: -1 };
+    let short = Payments { validity_ms: -1, provider: Ledger };
     let old = authorise("ann", 1_000, None);
     assert_eq!(vote(&pool, &old).await, "");
     commit(&short, &pool, std::slice::from_ref(&old)).await;
     let (old, alive) = (old.transaction_id, pay("ann", "GBP", 1));
     assert_eq!(vote(&pool, &capture(old, 1, false)).await, "AUTHORISATION_EXPIRED");
     assert_eq!(vote(&pool, &alive).await, "INSUFFICIENT_FUNDS");
-    assert_eq!(store::expiry::expire(&pool).await.unwrap(), 1);
-    assert_eq!(store::expiry::expire(&pool).await.unwrap(), 0);
+    assert_eq!(store::expiry::expire(&pool, &Ledger).await.unwrap(), 1);
+    assert_eq!(store::expiry::expire(&pool, &Ledger).await.unwrap(), 0);
     assert_eq!(figures(&pool, "ann").await, (1_000, 0));
     assert_eq!(shown(&service, old).await, ("EXPIRED".to_owned(), 0, 0, 0));
     let new = done(&pool, authorise("ann", 1_000, Some(old))).await;
@@ -199,7 +200,7 @@ async fn what_was_promised_before_it_expired_is_captured_after() {
     let promised = [capture(id, 300, false), capture(id, 200, true)];
     assert!(prepare(&PAYMENTS, &pool, &promised).await.iter().all(Result::is_ok));
     sqlx::query("UPDATE payment SET expire_time = now()").execute(&pool).await.unwrap();
-    assert_eq!(store::expiry::expire(&pool).await.unwrap(), 1);
+    assert_eq!(store::expiry::expire(&pool, &Ledger).await.unwrap(), 1);
     assert_eq!((figures(&pool, "ann").await, audit(&PAYMENTS, &pool, &promised).await), ((1_000, 500), vec![]));
     commit(&PAYMENTS, &pool, &promised[..1]).await;
     abort(&PAYMENTS, &pool, &promised[1..]).await;

@@ -136,7 +136,7 @@ fn a_refusal_says_what_is_left() {
     payment.keep(first, &capture(600, false));
     payment.promise(second, &capture(100, true)).unwrap();
     assert_eq!(reason(payment.promise(first, &capture(1, false))), "NOT_AUTHORISED", "the last one is in doubt");
-    assert_eq!(payment.keep(second, &capture(100, true)), Effect { held_minor: -400, paid_minor: 100 });
+    assert_eq!(payment.keep(second, &capture(100, true)), Effect { held_minor: -400, paid_minor: 100, voids: true });
     assert_eq!(reason(payment.promise(first, &capture(1, false))), "CAPTURE_EXCEEDS_AUTHORISED");
     let mut charge = Payment { expire_time: None, ..payment };
     assert_eq!(reason(charge.promise(first, &capture(1, false))), "NOT_AUTHORISED");
