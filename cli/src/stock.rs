@@ -3,11 +3,8 @@ mod feed;
 mod history;
 mod locations;
 mod point;
-<<<<<<< HEAD
-mod shown;
-=======
 mod policy;
->>>>>>> 9a886b4
+mod shown;
 mod state;
 mod verify;
 mod watch;
@@ -106,13 +103,10 @@ pub enum Stock {
         /// The order
         order_id: String,
     },
-<<<<<<< HEAD
-    /// Show one SKU, and what a product page says of it
-=======
     /// Set or show what may be ordered of a SKU beyond what is there
     Policy(policy::Policy),
     /// Show one SKU
->>>>>>> 9a886b4
+    /// Show one SKU, and what a product page says of it
     Get {
         /// The article
         sku: String,

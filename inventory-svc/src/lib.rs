@@ -39,7 +39,6 @@ pub async fn run() -> ExitCode {
 async fn serve(args: Args) -> anyhow::Result<()> {
     let strategy = store::strategy::of(args.strategy, &args.locks.into())?;
     let waitlist = args.waitlist.defaults(&args.reservations);
-<<<<<<< HEAD
     let feed = feed::Feed::new(args.feed.settings());
     let database = participant::postgres::connect_options(&args.participant.service.database_url, "inventory feed")?;
     let inventory = Inventory {
@@ -50,19 +49,13 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         feed: feed.clone(),
         reads: args.reads.settings()?,
     };
-    let add_services = |context: &Context<Inventory>, routes| {
-        tokio::spawn(store::reservations::expire_all(context.pool.clone()));
-        if let Err(error) = feed.start(args.listen.to_string(), database) {
-            tracing::error!(%error, "the feed can't be started");
-        }
-=======
-    let inventory =
-        Inventory { strategy, writers: args.writers.into(), reservations: args.reservations.into(), waitlist };
     let coordinators = args.participant.coordinators.clone();
     let add_services = |context: &Context<Inventory>, routes| {
         tokio::spawn(store::reservations::expire_all(context.pool.clone()));
         tokio::spawn(courier::deliver_all(context.pool.clone(), coordinators));
->>>>>>> 9a886b4
+        if let Err(error) = feed.start(args.listen.to_string(), database) {
+            tracing::error!(%error, "the feed can't be started");
+        }
         grpc::add_services(context, routes)
     };
     participant::run(args.listen, args.participant, inventory, store::migrator(), add_services, grpc::SERVICES).await

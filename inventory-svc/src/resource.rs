@@ -6,13 +6,9 @@ use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch, 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-<<<<<<< HEAD
-use crate::domain::Holds;
-use crate::feed::Feed;
-=======
 use crate::domain::{Allowed, Holds};
+use crate::feed::Feed;
 use crate::store::backorders;
->>>>>>> 9a886b4
 use crate::store::reservations::Defaults;
 use crate::store::strategy::Strategy;
 use crate::store::waitlist;

@@ -1,9 +1,6 @@
 //! The inventory on a real Postgres.
-<<<<<<< HEAD
-mod feed;
-=======
 mod backorders;
->>>>>>> 9a886b4
+mod feed;
 mod ledger;
 mod locations;
 mod reads;

@@ -11,11 +11,8 @@ pub mod holds;
 pub mod ledger;
 pub mod locations;
 pub mod put_back;
-<<<<<<< HEAD
-pub mod reads;
-=======
 mod queue;
->>>>>>> 9a886b4
+pub mod reads;
 pub mod replay;
 pub mod reservations;
 pub mod returns;
