@@ -112,15 +112,16 @@ impl<R: Resource> ParticipantService for Participant<R> {
     }
 
     async fn fence(&self, request: Request<api::FenceRequest>) -> Result<Response<api::FenceResponse>, Status> {
-        crash_point::pass("fence.received");
         let references = wire::references(request.into_inner().transactions)?;
+        // Once for each: after a crash many are fenced in one call.
+        references.iter().for_each(|_| crash_point::pass("fence.received"));
         let replies = self.write(references.into_iter().map(Entry::Fence).collect()).await?;
         let result = |reply| {
             let (vote, refusal) = wire::vote(reply);
             api::FenceResult { vote: vote.into(), refusal }
         };
-        let results = replies.into_iter().map(result).collect();
-        crash_point::pass("fence.before_reply");
+        let results: Vec<api::FenceResult> = replies.into_iter().map(result).collect();
+        results.iter().for_each(|_| crash_point::pass("fence.before_reply"));
         Ok(Response::new(api::FenceResponse { results }))
     }
 
