@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "assent/inventory/v1/location.proto",
     "assent/inventory/v1/reads.proto",
     "assent/inventory/v1/reservation.proto",
+    "assent/inventory/v1/sales.proto",
     "assent/inventory/v1/waitlist.proto",
     "assent/payment/v1/payment.proto",
 ];

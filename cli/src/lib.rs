@@ -13,6 +13,7 @@ mod order;
 mod output;
 mod participant;
 mod payment;
+mod reconcile;
 mod replay;
 mod reservation;
 mod stock;
@@ -70,6 +71,7 @@ enum Verb {
     #[command(subcommand)]
     Participant(participant::Participant),
     Doctor(doctor::Doctor),
+    Reconcile(reconcile::Reconcile),
     Replay(replay::Replay),
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -128,6 +130,7 @@ fn carry_out(cli: Cli) -> Result<(), Failure> {
             Verb::Tx(verb) => verb.run(&services, output).await,
             Verb::Participant(verb) => verb.run(&services, output).await,
             Verb::Doctor(verb) => verb.run(&services, output).await,
+            Verb::Reconcile(verb) => verb.run(&services, output).await,
             Verb::Replay(verb) => verb.run(&services, output).await,
             Verb::Health(verb) => verb.run(output, services.timeout_ms).await,
             Verb::Bench(verb) => verb.run(&services, output).await,

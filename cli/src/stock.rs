@@ -2,7 +2,7 @@
 mod feed;
 mod history;
 mod locations;
-mod point;
+pub mod point;
 mod policy;
 mod shown;
 mod state;
@@ -205,8 +205,13 @@ impl Stock {
             }
             Stock::Adjust { sku, delta, location, request_id } => {
                 let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-                let request =
-                    services.request(wire::AdjustStockRequest { sku, delta, request_id: request_id.clone(), location });
+                let request = services.request(wire::AdjustStockRequest {
+                    sku,
+                    delta,
+                    request_id: request_id.clone(),
+                    location,
+                    ..Default::default()
+                });
                 let answer = client.adjust_stock(request).await.map_err(|status| unsure(&status, &request_id));
                 answer?.into_inner().item
             }

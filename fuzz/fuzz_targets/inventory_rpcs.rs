@@ -5,12 +5,12 @@ use std::cell::RefCell;
 use fuzz::rpc::{Face, PARTICIPANT, Rpc};
 use participant::testing::face;
 
-const OWN: [Rpc; 11] = fuzz::rpcs!(
+const OWN: [Rpc; 12] = fuzz::rpcs!(
     "assent.inventory.v1.InventoryService", proto::assent::inventory::v1,
     "SetStock" => SetStockRequest, "AdjustStock" => AdjustStockRequest, "GetStock" => GetStockRequest,
     "ListStock" => ListStockRequest, "ListMovements" => ListMovementsRequest, "VerifyStock" => VerifyStockRequest,
     "SetBuffer" => SetBufferRequest, "MoveStock" => MoveStockRequest, "GetStockFeed" => GetStockFeedRequest,
-    "BatchGetStock" => BatchGetStockRequest, "SetLowStockThreshold" => SetLowStockThresholdRequest,
+    "ListSales" => ListSalesRequest, "BatchGetStock" => BatchGetStockRequest, "SetLowStockThreshold" => SetLowStockThresholdRequest,
 );
 const RESERVATIONS: [Rpc; 5] = fuzz::rpcs!(
     "assent.inventory.v1.ReservationService", proto::assent::inventory::v1,

@@ -37,9 +37,12 @@ pub struct Audited {
     pub findings: Vec<Finding>,
 }
 
+/// By invariant.
+pub type Audits = BTreeMap<Invariant, Audited>;
+
 /// Asks every participant to check itself.
-pub async fn all(services: &Services) -> Result<BTreeMap<Invariant, Audited>, Failure> {
-    let mut audited: BTreeMap<Invariant, Audited> = BTreeMap::new();
+pub async fn all(services: &Services) -> Result<Audits, Failure> {
+    let mut audited = Audits::new();
     for participant in Service::PARTICIPANTS {
         let mut client = services.participant(participant).await?;
         let answer = client.audit(services.request(wire::AuditRequest {})).await.map_err(|status| {
@@ -62,4 +65,12 @@ pub async fn all(services: &Services) -> Result<BTreeMap<Invariant, Audited>, Fa
         }
     }
     Ok(audited)
+}
+
+/// Keeps what a participant finds wrong both times.
+pub fn keep_lasting(audits: &mut Audits, again: &Audits) {
+    for (invariant, audited) in audits {
+        let lasting = again.get(invariant).map(|audited| audited.findings.as_slice()).unwrap_or_default();
+        audited.findings.retain(|one| lasting.iter().any(|other| other.is_about(one)));
+    }
 }

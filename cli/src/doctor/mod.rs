@@ -2,7 +2,7 @@
 //!
 //! The system may be at work meanwhile. What looks wrong in a first reading is read again after a moment, and counts
 //! only if it is still wrong: see [`protocol::invariants`] for why that misses nothing.
-mod audit;
+pub mod audit;
 mod facts;
 mod sagas;
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::client::Services;
 use crate::failure::Failure;
 use crate::output::{Output, coloured, table, thousands};
-use audit::{Audited, Finding};
+use audit::{Audited, Audits, Finding, keep_lasting};
 
 /// Check every invariant across the databases; exit 0 only if all hold
 #[derive(Debug, clap::Args)]
@@ -122,15 +122,7 @@ fn keep_confirmed(checks: &mut [Check], again: &Facts, suspects: &BTreeSet<Trans
     }
 }
 
-/// Keeps what a participant finds wrong both times.
-fn keep_lasting(audits: &mut BTreeMap<Invariant, Audited>, again: &BTreeMap<Invariant, Audited>) {
-    for (invariant, audited) in audits {
-        let lasting = again.get(invariant).map(|audited| audited.findings.as_slice()).unwrap_or_default();
-        audited.findings.retain(|one| lasting.iter().any(|other| other.is_about(one)));
-    }
-}
-
-fn report(facts: &Facts, checks: Vec<Check>, mut audits: BTreeMap<Invariant, Audited>) -> Report {
+fn report(facts: &Facts, checks: Vec<Check>, mut audits: Audits) -> Report {
     let mut checks: BTreeMap<Invariant, Check> = checks.into_iter().map(|check| (check.invariant, check)).collect();
     let invariants: Vec<InvariantView> = Invariant::ALL
         .into_iter()
@@ -236,7 +228,7 @@ mod tests {
         Audited { checked_count: 1, findings }
     }
 
-    fn sound_audits() -> BTreeMap<Invariant, Audited> {
+    fn sound_audits() -> Audits {
         let within = [
             Invariant::NoOrphanHolds,
             Invariant::NoOversell,

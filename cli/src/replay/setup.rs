@@ -110,7 +110,7 @@ impl Setup {
                 delta,
                 // Added once for each file, so that another run of it resets nothing, and another file adds its own.
                 request_id: format!("replay/{file_key}/{}", plain(sku)),
-                location: String::new(),
+                ..Default::default()
             });
             async move { client.adjust_stock(request).await }
         })

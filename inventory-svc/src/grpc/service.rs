@@ -78,12 +78,12 @@ impl InventoryService for StockService {
         request: Request<api::AdjustStockRequest>,
     ) -> Result<Response<api::AdjustStockResponse>, Status> {
         let client_id = caller::client_id(&request)?;
-        let api::AdjustStockRequest { sku, delta, request_id, location } = request.into_inner();
+        let api::AdjustStockRequest { sku, delta, request_id, location, counted } = request.into_inner();
         valid_sku(&sku)?;
         let at = super::locations::named("location", location)?;
         check_range(delta, -MAX_ON_HAND, MAX_ON_HAND).map_err(|wrong| status::invalid("delta", wrong))?;
         caller::check_request_id(&request_id)?;
-        let adjustment = Adjustment { sku, delta, at, client_id, request_id };
+        let adjustment = Adjustment { sku, delta, at, client_id, request_id, counted };
         let adjusted = own_write::run(&self.pool, move |connection| {
             Box::pin(async move { stock::adjust(connection, &adjustment).await })
         });
@@ -225,6 +225,28 @@ impl InventoryService for StockService {
             status::error(Code::ResourceExhausted, "TOO_MANY_WATCHERS", message, &BTreeMap::new())
         })?;
         Ok(Response::new(Box::pin(watch::follow(self.pool.clone(), watched, permit))))
+    }
+
+    async fn list_sales(
+        &self,
+        request: Request<api::ListSalesRequest>,
+    ) -> Result<Response<api::ListSalesResponse>, Status> {
+        let api::ListSalesRequest { page_size, page_token } = request.into_inner();
+        let page_size = paging::page_size(page_size)?;
+        let wrong = || status::invalid("page_token", "is none that this service gave out");
+        let after = match paging::position(&page_token, &["sales"])? {
+            None => (String::new(), 0),
+            Some(position) => {
+                let (sequence, sku) = position.split_once(' ').ok_or_else(wrong)?;
+                (sku.to_owned(), sequence.parse().map_err(|_| wrong())?)
+            }
+        };
+        let read = store::sales::list(&self.pool, (&after.0, after.1), page_size + 1).await;
+        let read = read.map_err(|error| status::database(&error))?;
+        let (page, next_page_token) =
+            paging::cut(read, page_size, &["sales"], |last| format!("{} {}", last.sequence, last.sku));
+        let sales = page.into_iter().map(wire::sale).collect();
+        Ok(Response::new(api::ListSalesResponse { sales, next_page_token }))
     }
 
     async fn get_stock_feed(

@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::domain::{Balance, Denied, Difference, Kind, Movement, Stock};
+use crate::store::sales::Sale;
 
 /// Stock of one SKU.
 pub fn item(stock: Stock) -> api::StockItem {
@@ -106,6 +107,12 @@ pub fn state_name(state: api::StockState) -> &'static str {
         api::StockState::QualityControl => "in quality control",
         api::StockState::WrittenOff => "written off",
     }
+}
+
+/// What a transaction has sold.
+pub fn sale(sale: Sale) -> api::Sale {
+    let Sale { sku, sequence, transaction_id, quantity } = sale;
+    api::Sale { transaction_id: transaction_id.to_string(), sku, sequence, quantity }
 }
 
 /// What differs.

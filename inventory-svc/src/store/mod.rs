@@ -16,6 +16,7 @@ pub mod reads;
 pub mod replay;
 pub mod reservations;
 pub mod returns;
+pub mod sales;
 pub mod states;
 pub mod stock;
 pub mod strategy;

@@ -20,6 +20,8 @@ pub struct Adjustment {
     pub client_id: String,
     /// The client's name for the request; empty if it has none.
     pub request_id: String,
+    /// Whether it was found by counting.
+    pub counted: bool,
 }
 
 type Row = (String, i64, i64, i64, DateTime<Utc>, i64, i64, i64, i64, i32);
@@ -118,7 +120,7 @@ pub async fn adjust(
     connection: &mut PgConnection,
     adjustment: &Adjustment,
 ) -> Result<Result<Stock, Denied>, sqlx::Error> {
-    let Adjustment { sku, delta, at, client_id, request_id } = adjustment;
+    let Adjustment { sku, delta, at, client_id, request_id, counted } = adjustment;
     let parameters = match at {
         None => format!("adjust {sku} by {delta}"),
         Some(at) => format!("adjust {sku} at {at} by {delta}"),
@@ -140,7 +142,7 @@ pub async fn adjust(
         Ok(stock) => stock,
         Err(denied) => return Ok(Err(denied)),
     };
-    let kind = if *delta > 0 { Kind::Received } else { Kind::Adjusted };
+    let kind = if *delta > 0 && !counted { Kind::Received } else { Kind::Adjusted };
     let asked = Asked { kind, quantity: *delta, request_id, client_id };
     let stock = locations::after(connection, stock, at).await?;
     Ok(Ok(ledger::write_one_at(connection, &asked, stock, at).await?))

@@ -12,7 +12,7 @@ use crate::grpc::{Locations, Waitlist};
 
 async fn add_at(service: &StockService, sku: &str, delta: i64, location: &str) -> Result<api::StockItem, Status> {
     let (sku, location, request_id) = (sku.to_owned(), location.to_owned(), String::new());
-    let request = api::AdjustStockRequest { sku, delta, request_id, location };
+    let request = api::AdjustStockRequest { sku, delta, request_id, location, ..Default::default() };
     Ok(service.adjust_stock(Request::new(request)).await?.into_inner().item.unwrap())
 }
 
