@@ -89,6 +89,7 @@ impl Reconcile {
             }
             if !suspects.is_empty() {
                 trades = trade::all(services, Some(&suspects)).await?;
+                trade::take_off_owed(services, &mut trades).await?;
                 suspects.retain(|id| trades.get(id).is_some_and(Trade::differs));
             }
         }

@@ -58,6 +58,8 @@ pub struct Ordered {
     stands: bool,
     total_minor: i64,
     lines: Units,
+    /// Whether it waits or has waited for goods: it is paid as it gets them.
+    waits: bool,
 }
 
 /// One transaction.
@@ -73,7 +75,15 @@ pub struct Trade {
 impl Trade {
     /// Whether what was sold or captured is not what was ordered.
     pub fn differs(&self) -> bool {
-        self.sold.sum != self.owed().map_or(0, |order| order.lines.sum) || self.captured_minor != self.captured_owed()
+        self.sold.sum != self.owed().map_or(0, |order| order.lines.sum) || self.captured_differs()
+    }
+
+    fn captured_differs(&self) -> bool {
+        match self.owed().is_some_and(|order| order.waits) {
+            // How much of it is due is between the inventory and the coordinator; never more than all.
+            true => self.captured_minor > self.captured_owed(),
+            false => self.captured_minor != self.captured_owed(),
+        }
     }
 
     /// The order, if it stands: one that is refused, or is not decided yet, has neither sold nor captured anything, or has undone it.
@@ -117,12 +127,12 @@ impl Trade {
 
     /// What was captured but is not owed, or owed but not captured.
     pub fn captured_difference(&self, id: Uuid) -> Option<Difference> {
-        let (captured, owed) = (self.captured_minor, self.captured_owed());
+        let captured = self.captured_minor;
         let refunded = match self.refunded_minor {
             0 => String::new(),
             refunded => format!(", {refunded} refunded"),
         };
-        (captured != owed).then(|| Difference {
+        self.captured_differs().then(|| Difference {
             subject: id.to_string(),
             transaction_id: Some(id.to_string()),
             detail: format!(
@@ -188,6 +198,7 @@ fn ordered(order: &order::Order, in_detail: bool) -> Result<Ordered, Failure> {
         ),
         total_minor,
         lines,
+        waits: false,
     })
 }
 
@@ -238,6 +249,20 @@ async fn payments(services: &Services, wanted: Option<&BTreeSet<Uuid>>, trades: 
     }
 }
 
+/// Takes off what orders are owed still, or will never get because they were cancelled before: that is not sold yet.
+pub async fn take_off_owed(services: &Services, trades: &mut Trades) -> Result<(), Failure> {
+    let mut client = services.backorders().await?;
+    for (id, trade) in trades {
+        let Some(order) = trade.order.as_mut().filter(|order| order.stands) else { continue };
+        let request = services.request(stock::GetBackorderRequest { order_id: id.to_string() });
+        for backorder in read(client.get_backorder(request).await, "what an order is owed")?.backorders {
+            order.waits = true;
+            order.lines.add(&backorder.sku, -backorder.owed, None, true);
+        }
+    }
+    Ok(())
+}
+
 /// The participants of a transaction, if its record is still there.
 pub async fn participants(services: &Services, id: Uuid) -> Result<Option<Vec<String>>, Failure> {
     let request = services.request(transaction::GetTransactionRequest { transaction_id: id.to_string() });
@@ -254,7 +279,7 @@ mod tests {
     fn trade(lines: &[(&str, i64)], total_minor: i64, stands: bool) -> Trade {
         let mut units = Units::default();
         lines.iter().for_each(|(sku, quantity)| units.add(sku, *quantity, None, true));
-        let order = Ordered { state: "confirmed".to_owned(), stands, total_minor, lines: units };
+        let order = Ordered { state: "confirmed".to_owned(), stands, total_minor, lines: units, waits: false };
         Trade { order: Some(order), ..Trade::default() }
     }
 

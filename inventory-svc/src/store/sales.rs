@@ -15,15 +15,15 @@ pub struct Sale {
     pub quantity: i64,
 }
 
-/// Lists sales after a place in the ledger, at most `limit`.
+/// Lists sales (sold, returned by a saga that turned, allotted to an order that waited) after a place in the ledger, at most `limit`.
 pub async fn list(
     executor: impl PgExecutor<'_>,
     (sku, sequence): (&str, i64),
     limit: usize,
 ) -> Result<Vec<Sale>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT sku, sequence, transaction_id, CASE kind WHEN 3 THEN quantity ELSE -quantity END AS quantity FROM movement
-         WHERE (sku, sequence) > ($1, $2) AND kind IN (3, 8) AND transaction_id IS NOT NULL
+        "SELECT sku, sequence, transaction_id, CASE kind WHEN 8 THEN -quantity ELSE quantity END AS quantity FROM movement
+         WHERE (sku, sequence) > ($1, $2) AND kind IN (3, 8, 22) AND transaction_id IS NOT NULL
          ORDER BY sku, sequence LIMIT $3",
     )
     .bind(sku)
