@@ -41,7 +41,15 @@ pub async fn execute(
     let timeout = timeout(timeout_ms, coordinator.args.transaction_timeout_ms)?;
     let request_id = if request_id.is_empty() { Uuid::now_v7().to_string() } else { request_id };
     limits::check_request_id(&request_id).map_err(|wrong| status::invalid("request_id", wrong))?;
-    let request = owner::Request { client_id, request_id: request_id.clone(), content, timeout, is_retry, admitted };
+    let request = owner::Request {
+        client_id,
+        request_id: request_id.clone(),
+        content,
+        timeout,
+        deadline_unix_ms: None,
+        is_retry,
+        admitted,
+    };
     let answer = match is_saga {
         true => saga::place(coordinator, request).await,
         false => owner::place(coordinator, request).await,

@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Driven, Leave, follow, order, retry};
+use super::{Driven, Leave, follow, group, order, retry};
 use crate::admission::Admitted;
 use crate::coordinator::Coordinator;
 use crate::owner::{Answer, Attending, events, is_refused};
@@ -293,6 +293,20 @@ impl Drive {
         }));
     }
 
+    /// Carries out or undoes a step whose participant is the coordinator itself.
+    fn ask_own(&self, step: usize, name: String, branch: Vec<u8>, deadline: i64) -> BoxFuture<'static, Happened> {
+        let coordinator = self.coordinator.clone();
+        let saga_id = self.transaction_id;
+        let own = group::Step { saga_id, name, branch, deadline_unix_ms: deadline };
+        if self.owner.saga().state == SagaState::Backward {
+            let why = self.why();
+            return Box::pin(async move {
+                Happened::Compensated { step, undone: group::compensate(coordinator, own, why).await }
+            });
+        }
+        Box::pin(async move { Happened::Executed { step, deadline, stepped: group::execute(coordinator, own).await } })
+    }
+
     /// Sends the EXECUTE or COMPENSATE of a step.
     fn ask(&self, step: usize) -> BoxFuture<'static, Happened> {
         let saga = self.owner.saga();
@@ -300,6 +314,9 @@ impl Drive {
         let Some(NewStep { name, participant, kind, branch, .. }) = self.steps.get(step).cloned() else {
             return Box::pin(std::future::pending());
         };
+        if participant == group::NAME {
+            return self.ask_own(step, name, branch, deadline);
+        }
         let transaction = TransactionRef { transaction_id: self.transaction_id, deadline_unix_ms: deadline };
         let key = Some(wire::StepRef { transaction: Some(transaction.into()), step: name });
         let lanes = self.coordinator.participants.get(&participant).map(|known| known.steps.clone());

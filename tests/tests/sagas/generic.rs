@@ -13,19 +13,27 @@ use sqlx::PgPool;
 use tests::{Client, System, doctor, error_info, gbp, program, timed, until};
 use tonic::{Code, Status};
 
-/// A system whose coordinator knows shipping-svc.
-struct World {
-    system: System,
-    client: Client,
+/// A system whose coordinators know shipping-svc.
+pub struct World {
+    pub system: System,
+    pub client: Client,
+    pub shipping: Process,
     postgres: Postgres,
-    _shipping: Process,
 }
 
 impl World {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
+        Self::start_with(1).await
+    }
+
+    pub async fn start_with(coordinators: usize) -> Self {
         let (postgres, port) = (Postgres::start(), Port::reserve());
         let address = format!("127.0.0.1:{}", port.number());
-        let system = System::set_up().participant_too("shipping", &format!("http://{address}")).start().await;
+        let system = System::set_up()
+            .coordinators(coordinators)
+            .participant_too("shipping", &format!("http://{address}"))
+            .start()
+            .await;
         let coordinator = system.coordinator(0).address();
         let shipping = Process::start(program("shipping-svc"), None, |command| {
             let environment = [
@@ -38,7 +46,7 @@ impl World {
         let client = system.client();
         client.set_stock("rose", 10).await;
         client.open_account("iris", 1_000).await;
-        let world = World { system, client, postgres, _shipping: shipping };
+        let world = World { system, client, postgres, shipping };
         // It listens when it has made its tables.
         until("shipping-svc listens", Duration::from_secs(30), async || {
             tokio::net::TcpStream::connect(&address).await.is_ok()
@@ -52,7 +60,7 @@ impl World {
     }
 
     /// What is taken of a depot's room.
-    async fn taken(&self, depot: &str) -> i64 {
+    pub async fn taken(&self, depot: &str) -> i64 {
         let taken = sqlx::query_scalar("SELECT taken FROM depot WHERE name = $1");
         taken.bind(depot).fetch_one(&self.shipments()).await.unwrap()
     }
