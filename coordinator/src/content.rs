@@ -109,11 +109,15 @@ impl Content {
                 };
                 // Unlike any order's, which begins with an account.
                 part(b"\0branches");
-                for NewStep { name, participant, kind, after, branch } in branches.iter() {
+                for NewStep { name, participant, kind, after, branch, timeout_ms } in branches.iter() {
                     part(participant.as_bytes());
                     part(branch);
                     part(name.as_bytes());
                     part(format!("{kind:?} {after:?}").as_bytes());
+                    // Without one, as it was before there were any.
+                    if let Some(timeout_ms) = timeout_ms {
+                        part(format!("within {timeout_ms}").as_bytes());
+                    }
                 }
                 hash.finalize().to_vec()
             }

@@ -37,6 +37,7 @@ fn branch(participant: &str, branch: Vec<u8>) -> NewStep {
         kind: DEFAULT_KIND,
         after: Vec::new(),
         branch,
+        timeout_ms: None,
     }
 }
 

@@ -12,7 +12,7 @@ use participant::{Refusal, TransactionRef, crash_point};
 use proto::assent::transaction::v1 as wire;
 use protocol::Decision;
 use protocol::saga::owner::{Answer as Told, Command, Event, Owner};
-use protocol::saga::{Definition, Denied, Kind, Saga, SagaState, Write};
+use protocol::saga::{Definition, Denied, Kind, Saga, SagaState, StepState, Write};
 use protocol::step::StepResult;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -28,6 +28,15 @@ use crate::store::{ClientAnswer, Doubt, NewRecord, NewSaga, NewStep, Record, Sag
 /// How much later than now a renewed deadline lies: long enough for one more try to arrive. What comes later than that is
 /// renewed again.
 const RENEWED_MS: i64 = 5_000;
+
+/// When the time of a step is over. It is counted from the saga's beginning, which its id tells, so that whoever takes the saga
+/// over comes to the same.
+fn limit(saga_id: Uuid, timeout_ms: i32) -> Option<Instant> {
+    let (seconds, nanos) = saga_id.get_timestamp()?.to_unix();
+    let begun_unix_ms = i64::try_from(seconds).ok()?.saturating_mul(1_000).saturating_add(i64::from(nanos / 1_000_000));
+    let left_ms = begun_unix_ms.saturating_add(timeout_ms.into()).saturating_sub(now_unix_ms());
+    Some(Instant::now() + Duration::from_millis(left_ms.clamp(0, 86_400_000).unsigned_abs()))
+}
 
 /// The client that waits for the answer.
 pub struct Client {
@@ -68,6 +77,8 @@ pub struct Drive {
     /// Why it turns.
     why: Option<Refusal>,
     deadline: Instant,
+    /// By when steps must be done, where they say so.
+    limits: Vec<Option<Instant>>,
     timeout_ms: u128,
     client: Option<Client>,
     /// The saga's place among the attempts under way, where it was begun here.
@@ -123,7 +134,9 @@ impl Drive {
         not_before: Vec<Option<DateTime<Utc>>>,
         deadline: Instant,
     ) -> Self {
+        let limit = |step: &NewStep| limit(transaction_id, step.timeout_ms?);
         Drive {
+            limits: steps.iter().map(limit).collect(),
             coordinator: coordinator.clone(),
             transaction_id,
             epoch,
@@ -162,6 +175,7 @@ impl Drive {
             if self.owner.is_done() || leaves {
                 break;
             }
+            let late = self.next_limit();
             tokio::select! {
                 biased;
                 Ok(()) = told.changed() => (),
@@ -170,6 +184,13 @@ impl Drive {
                     given_up = true;
                     self.note_timeout();
                     events.push_back(Event::GiveUp);
+                }
+                () = tokio::time::sleep_until(late.map_or(self.deadline, |(at, _)| at)), if late.is_some() && !given_up => {
+                    if let Some((_, step)) = late {
+                        given_up = true;
+                        self.note_late(step);
+                        events.push_back(Event::GiveUp);
+                    }
                 }
             }
         }
@@ -239,6 +260,24 @@ impl Drive {
         if let Some(slot) = self.reasons.get_mut(step) {
             *slot = Some(refusal.with("participant", name));
         }
+    }
+
+    /// The step whose time is over first, and when, as long as the saga can turn for it.
+    fn next_limit(&self) -> Option<(Instant, usize)> {
+        let saga = self.owner.saga();
+        if saga.state != SagaState::Forward || self.definition.pivot_may_have_executed(saga) {
+            return None;
+        }
+        let pending = saga.steps.iter().enumerate().filter(|(_, state)| **state == StepState::Pending);
+        pending.filter_map(|(step, _)| Some((self.limits.get(step).copied().flatten()?, step))).min()
+    }
+
+    fn note_late(&mut self, step: usize) {
+        let Some(NewStep { name, participant, timeout_ms, .. }) = self.steps.get(step) else { return };
+        let within = timeout_ms.unwrap_or_default();
+        let message = format!("the step {name} was not done within {within} ms: {participant} did not do it in time");
+        let late = Refusal::new("TIMEOUT", message).with("step", name).with("participant", participant);
+        self.why.get_or_insert(late);
     }
 
     fn note_timeout(&mut self) {

@@ -81,6 +81,7 @@ pub fn steps_of(hybrid: &Hybrid, asked: Asked<'_>) -> Vec<NewStep> {
         kind,
         after: after.to_vec(),
         branch,
+        timeout_ms: None,
     };
     let group = group.encode_to_vec();
     vec![
@@ -261,7 +262,7 @@ fn millis(duration: Duration) -> i64 {
 
 fn branch(participant: &str, branch: Vec<u8>) -> NewStep {
     let name = participant.to_owned();
-    NewStep { name: name.clone(), participant: name, kind: DEFAULT_KIND, after: Vec::new(), branch }
+    NewStep { name: name.clone(), participant: name, kind: DEFAULT_KIND, after: Vec::new(), branch, timeout_ms: None }
 }
 
 /// Whether there is anything to pay.

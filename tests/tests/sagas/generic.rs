@@ -153,3 +153,66 @@ async fn a_participant_of_ones_own_is_a_step_of_a_saga_and_is_undone() {
     assert_eq!(no_saga.code(), Code::InvalidArgument);
     doctor::all_holds(&world.system).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_is_not_done_in_its_time_turns_its_saga_whoever_drives_it_by_then() {
+    use nix::sys::signal::Signal;
+    let world = World::start_with(2).await;
+    let (client, other) = (world.client.clone(), world.system.client_of(1));
+    use StepKind::{Compensatable, Pivot, Retriable};
+    let steps = |timeout_ms| {
+        vec![
+            step("inventory", stock(2), Compensatable, &[]),
+            TransactionBranch { timeout_ms, ..step("shipping", "london 2".into(), Compensatable, &["inventory"]) },
+            step("payment", payment(300), Pivot, &["shipping"]),
+        ]
+    };
+    let request = |request_id: &str, branches| ExecuteTransactionRequest {
+        request_id: request_id.to_owned(),
+        mode: TransactionMode::Saga.into(),
+        branches,
+        timeout_ms: 60_000,
+    };
+    // In time: nothing is given up.
+    client.transactions.clone().execute_transaction(timed(request("in-time", steps(10_000)))).await.unwrap();
+    client.stock_becomes("rose", 8).await;
+    world.shipping.signal(Signal::SIGSTOP);
+    let began = std::time::Instant::now();
+    let late = client.transactions.clone().execute_transaction(timed(request("late", steps(1_000)))).await.unwrap_err();
+    let took = began.elapsed();
+    assert_eq!((late.code(), error_info(&late).1["cause"].as_str()), (Code::Aborted, "TIMEOUT"));
+    assert!(late.message().contains("the step shipping was not done within 1000 ms"), "{late}");
+    assert!((Duration::from_millis(900)..Duration::from_millis(3_000)).contains(&took), "{took:?}");
+
+    // The timer is the saga's, not its driver's: who drives it dies meanwhile.
+    let asked = request("orphan", steps(4_000));
+    let asking = {
+        let (client, asked) = (client.clone(), asked.clone());
+        tokio::spawn(async move { client.transactions.clone().execute_transaction(timed(asked)).await })
+    };
+    let pool = world.system.pool(tests::Service::Coordinator);
+    until("the saga waits for the shipping", Duration::from_secs(5), async || {
+        let waits = "SELECT count(*) FROM saga_step s JOIN record r USING (transaction_id)
+                     WHERE r.request_id = 'orphan' AND s.name = 'inventory' AND s.state = 2";
+        sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.unwrap() == 1
+    })
+    .await;
+    world.system.coordinator(0).kill();
+    assert!(asking.await.unwrap().is_err());
+    let began = std::time::Instant::now();
+    let orphan = other.transactions.clone().execute_transaction(timed(asked)).await.unwrap_err();
+    println!("the other coordinator gave it up {} ms after the first had died", began.elapsed().as_millis());
+    assert_eq!((orphan.code(), error_info(&orphan).1["cause"].as_str()), (Code::Aborted, "TIMEOUT"));
+    assert!(began.elapsed() < Duration::from_secs(8));
+    world.shipping.signal(Signal::SIGCONT);
+    other.settled(Duration::from_secs(20)).await;
+    other.stock_becomes("rose", 8).await;
+    other.balance_becomes("iris", 700).await;
+    assert_eq!(world.taken("london").await, 2);
+    world.system.coordinator(0).start_healthy().await;
+
+    let wrong = vec![TransactionBranch { timeout_ms: 1, ..step("payment", payment(1), Retriable, &[]) }];
+    let wrong = other.transactions.clone().execute_transaction(timed(request("wrong", wrong))).await.unwrap_err();
+    assert!(wrong.message().starts_with("branches[0].timeout_ms"), "{wrong}");
+    doctor::all_holds(&world.system).await;
+}
