@@ -197,7 +197,7 @@ impl Shop {
             last.sku.clone_from(&self.sold_out[rng.random_range(0..self.sold_out.len())]);
         }
         let (account, mode) = (self.accounts[account].clone(), self.mode.into());
-        PlaceOrderRequest { request_id, account, lines, timeout_ms: 0, mode, reservation_ids: Vec::new() }
+        PlaceOrderRequest { request_id, account, lines, timeout_ms: 0, mode, ..PlaceOrderRequest::default() }
     }
 
     fn one_of_each(&self, skus: impl Iterator<Item = usize>) -> Vec<OrderLine> {

@@ -9,6 +9,8 @@ pub enum Mode {
     Atomic,
     /// Step by step, and undone where a step is refused.
     Saga,
+    /// Stock, order and authorisation together, then shipped, then captured.
+    Hybrid,
 }
 
 impl From<Mode> for OrderMode {
@@ -16,6 +18,7 @@ impl From<Mode> for OrderMode {
         match mode {
             Mode::Atomic => OrderMode::Atomic,
             Mode::Saga => OrderMode::Saga,
+            Mode::Hybrid => OrderMode::Hybrid,
         }
     }
 }

@@ -101,6 +101,9 @@ pub struct Place {
     /// How it is placed
     #[arg(long, default_value = "atomic")]
     mode: Mode,
+    /// With --mode hybrid: what the participant "shipping" is to do, in its own language
+    #[arg(long, value_name = "TEXT")]
+    shipping: Option<String>,
 }
 
 /// One line of an order: `SKU:QTY@PRICE`.
@@ -264,6 +267,7 @@ impl Place {
             timeout_ms: self.order_timeout_ms,
             mode: wire::OrderMode::from(self.mode).into(),
             reservation_ids: self.reservations,
+            shipping: self.shipping.unwrap_or_default().into_bytes(),
         };
         let mut client = services.orders().await?;
         let (placed, failure) = match client.place_order(services.request(message)).await {

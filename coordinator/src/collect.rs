@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::coordinator::Coordinator;
+use crate::saga::group;
 use crate::store::Record;
 
 /// Records in one step.
@@ -97,10 +98,10 @@ async fn end_sagas(coordinator: &Coordinator, watermark: i64) -> Result<(), sqlx
         let Some(last) = sagas.last() else { break };
         after = last.transaction_id;
         let mut left: HashSet<Uuid> = sagas.iter().map(|saga| saga.transaction_id).collect();
-        // A saga that names a participant unknown here can't be ended here.
-        let unknown = sagas
-            .iter()
-            .filter(|saga| saga.steps.iter().any(|it| coordinator.participants.get(&it.step.participant).is_none()));
+        // A saga that names a participant unknown here can't be ended here. The coordinator's own steps are records, which go
+        // as others do.
+        let is_unknown = |name: &str| name != group::NAME && coordinator.participants.get(name).is_none();
+        let unknown = sagas.iter().filter(|saga| saga.steps.iter().any(|it| is_unknown(&it.step.participant)));
         for saga in unknown {
             left.remove(&saga.transaction_id);
         }

@@ -12,7 +12,7 @@ use crate::coordinator::Coordinator;
 use crate::domain::{Invalid, Order};
 use crate::participants::branches::{self, Asked};
 use crate::participants::encoded::{self, Origin};
-use crate::saga;
+use crate::saga::{self, group};
 use crate::store::NewStep;
 
 /// What a transaction is to do.
@@ -20,8 +20,19 @@ use crate::store::NewStep;
 pub enum Content {
     /// An order.
     Order(Arc<Order>),
+    /// An order that is shipped in between.
+    Hybrid(Arc<Hybrid>),
     /// One branch, or step, for each of these.
     Branches(Branches),
+}
+
+/// An order whose stock, order and authorisation commit together, and which is shipped before it is paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hybrid {
+    /// The order.
+    pub order: Arc<Order>,
+    /// What is to be shipped, in the language of the participant that does it.
+    pub shipping: Vec<u8>,
 }
 
 /// Branches, or steps, and what names them all.
@@ -82,6 +93,13 @@ impl Content {
     pub fn digest(&self) -> Vec<u8> {
         match self {
             Content::Order(order) => order.digest(),
+            Content::Hybrid(hybrid) => {
+                let mut hash = Sha256::new();
+                hash.update(b"\0hybrid");
+                hash.update(hybrid.order.digest());
+                hash.update(&hybrid.shipping);
+                hash.finalize().to_vec()
+            }
             Content::Branches(Branches { digest: Some(digest), .. }) => digest.to_vec(),
             Content::Branches(Branches { steps: branches, .. }) => {
                 let mut hash = Sha256::new();
@@ -91,11 +109,15 @@ impl Content {
                 };
                 // Unlike any order's, which begins with an account.
                 part(b"\0branches");
-                for NewStep { name, participant, kind, after, branch } in branches.iter() {
+                for NewStep { name, participant, kind, after, branch, timeout_ms } in branches.iter() {
                     part(participant.as_bytes());
                     part(branch);
                     part(name.as_bytes());
                     part(format!("{kind:?} {after:?}").as_bytes());
+                    // Without one, as it was before there were any.
+                    if let Some(timeout_ms) = timeout_ms {
+                        part(format!("within {timeout_ms}").as_bytes());
+                    }
                 }
                 hash.finalize().to_vec()
             }
@@ -105,7 +127,7 @@ impl Content {
     /// How many branches it has as an atomic transaction.
     pub fn len(&self) -> usize {
         match self {
-            Content::Order(_) => branches::OF_AN_ORDER.len(),
+            Content::Order(_) | Content::Hybrid(_) => branches::OF_AN_ORDER.len(),
             Content::Branches(branches) => branches.steps.len(),
         }
     }
@@ -113,7 +135,7 @@ impl Content {
     /// The name of a branch's participant, by its place.
     pub fn participant(&self, place: usize) -> &str {
         match self {
-            Content::Order(_) => branches::OF_AN_ORDER.get(place).copied().unwrap_or_default(),
+            Content::Order(_) | Content::Hybrid(_) => branches::OF_AN_ORDER.get(place).copied().unwrap_or_default(),
             Content::Branches(branches) => branches.steps.get(place).map_or("", |branch| branch.participant.as_str()),
         }
     }
@@ -122,6 +144,7 @@ impl Content {
     pub fn joined(&self) -> Cow<'static, str> {
         match self {
             Content::Order(_) => branches::JOINED.into(),
+            Content::Hybrid(_) => format!("{},{}", group::NAME, group::SHIPPING).into(),
             Content::Branches(branches) => {
                 let mut names: Vec<&str> = branches.steps.iter().map(|branch| branch.participant.as_str()).collect();
                 names.sort_unstable();
@@ -135,6 +158,10 @@ impl Content {
     pub fn prepares(&self, coordinator: &Coordinator, transaction: TransactionRef, asked: Asked<'_>) -> Vec<Bytes> {
         match self {
             Content::Order(order) => branches::prepares(transaction, &coordinator.origin, order, asked).to_vec(),
+            // Only its group is atomic, and that is a transaction of its own.
+            Content::Hybrid(hybrid) => {
+                branches::prepares(transaction, &coordinator.origin, &hybrid.order, asked).to_vec()
+            }
             Content::Branches(Branches { steps: branches, .. }) => {
                 let names: Vec<&str> = branches.iter().map(|branch| branch.participant.as_str()).collect();
                 let origin = Origin::new(&names, &coordinator.owner_id);
@@ -148,6 +175,7 @@ impl Content {
     pub fn steps(&self, asked: Asked<'_>) -> Vec<NewStep> {
         match self {
             Content::Order(order) => saga::steps_of(order, asked),
+            Content::Hybrid(hybrid) => group::steps_of(hybrid, asked),
             Content::Branches(branches) => branches.steps.to_vec(),
         }
     }

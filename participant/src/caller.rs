@@ -9,6 +9,10 @@ pub fn client_id<T>(request: &Request<T>) -> Result<String, Status> {
     match request.metadata().get("assent-client-id") {
         None => Ok("default".to_owned()),
         Some(value) => match value.to_str() {
+            // Those are the coordinator's own.
+            Ok(text) if text.starts_with("assent:") => {
+                Err(invalid("assent-client-id", "names beginning with \"assent:\" are the system's own"))
+            }
             // A tab is no printable character, but what the library takes for text may have one.
             Ok(text) if (1..=128).contains(&text.len()) && !text.contains('\t') => Ok(text.to_owned()),
             _ => Err(invalid("assent-client-id", "this metadata must be 1 to 128 printable ASCII characters")),
@@ -39,7 +43,7 @@ mod tests {
         };
         assert_eq!(client_id(&Request::new(())).unwrap(), "default");
         assert_eq!(named(b"shop 1/eu"), Some("shop 1/eu".to_owned()));
-        for bad in [b"".as_slice(), b"a\tb", "ü".as_bytes(), &[b'x'; 129]] {
+        for bad in [b"".as_slice(), b"assent:saga", b"a\tb", "ü".as_bytes(), &[b'x'; 129]] {
             assert_eq!(named(bad), None, "{bad:?}");
         }
     }

@@ -209,6 +209,7 @@ fn coordinator() -> Vec<Vec<u8>> {
             timeout_ms: 500,
             mode: 1,
             reservation_ids: vec![ID.to_owned()],
+            shipping: b"london 2".to_vec(),
         }
         .encode_to_vec(),
         GetOrderRequest { order_id: ID.to_owned() }.encode_to_vec(),

@@ -48,6 +48,7 @@ impl Basket {
             timeout_ms: 0,
             mode: 0,
             reservation_ids: Vec::new(),
+            ..PlaceOrderRequest::default()
         }
     }
 }

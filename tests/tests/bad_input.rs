@@ -88,6 +88,7 @@ async fn an_order_that_can_t_be_is_refused_by_its_field() {
             timeout_ms: 0,
             mode: 0,
             reservation_ids: Vec::new(),
+            ..PlaceOrderRequest::default()
         };
         is_invalid(&format!("{lines:?}"), client.orders.clone().place_order(timed(request)).await, field);
     }

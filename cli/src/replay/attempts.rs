@@ -44,6 +44,15 @@ impl NewestBefore {
     }
 }
 
+/// How orders are placed.
+#[derive(Debug, Clone, Copy)]
+pub struct How<'a> {
+    /// In which mode.
+    pub mode: Mode,
+    /// What is shipped in between, if that is the mode.
+    pub shipping: &'a str,
+}
+
 /// What became of an invoice, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
@@ -51,6 +60,8 @@ pub struct Placed {
     pub outcome: Outcome,
     /// The transaction that was answered with, where the answer names it.
     pub transaction_id: Option<String>,
+    /// The order, if it is placed.
+    pub order_id: Option<String>,
     /// How many calls it took beyond the first.
     pub repeats: u64,
 }
@@ -120,7 +131,7 @@ pub async fn place(
     invoice: &Invoice,
     newest_before: &NewestBefore,
     patience: Duration,
-    mode: Mode,
+    how: How<'_>,
 ) -> Placed {
     let lines: Vec<wire::OrderLine> = invoice
         .lines
@@ -140,8 +151,10 @@ pub async fn place(
             account: invoice.account.clone(),
             lines: lines.clone(),
             timeout_ms: 0,
-            mode: wire::OrderMode::from(mode).into(),
+            mode: wire::OrderMode::from(how.mode).into(),
+            shipping: how.shipping.as_bytes().to_vec(),
             reservation_ids: Vec::new(),
+            ..wire::PlaceOrderRequest::default()
         };
         let mut request = services.request(message);
         if repeats > 0 {
@@ -150,14 +163,16 @@ pub async fn place(
         }
         let status = match client.place_order(request).await {
             Ok(answer) => {
-                let transaction_id = Some(answer.into_inner().transaction_id);
-                return Placed { outcome: Outcome::Confirmed, transaction_id, repeats };
+                let wire::PlaceOrderResponse { order, transaction_id } = answer.into_inner();
+                let order_id = order.map(|order| order.order_id);
+                let transaction_id = Some(transaction_id);
+                return Placed { outcome: Outcome::Confirmed, transaction_id, order_id, repeats };
             }
             Err(status) => status,
         };
         let transaction_id = metadata(&status, "transaction_id");
         let given_up = match next(&status) {
-            Next::End(outcome) => return Placed { outcome, transaction_id, repeats },
+            Next::End(outcome) => return Placed { outcome, transaction_id, order_id: None, repeats },
             Next::Repeat => Outcome::Unknown,
             Next::Attempt => {
                 attempt += 1;
@@ -168,7 +183,7 @@ pub async fn place(
             }
         };
         if !backoff.wait().await {
-            return Placed { outcome: given_up, transaction_id, repeats };
+            return Placed { outcome: given_up, transaction_id, order_id: None, repeats };
         }
         repeats += 1;
     }
@@ -253,7 +268,7 @@ mod tests {
             &invoice,
             &NewestBefore::default(),
             Duration::from_millis(patience_ms),
-            Mode::Atomic,
+            How { mode: Mode::Atomic, shipping: "" },
         )
         .await;
         let asked = scripted.asked.lock().unwrap().clone();

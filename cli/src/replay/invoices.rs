@@ -9,6 +9,7 @@ use csv::ByteRecord;
 use proto::limits::MAX_QUANTITY;
 use sha2::{Digest, Sha256};
 
+use super::returns::{Back, Returns};
 use super::treatment::{Treatment, Treatments, is_fee};
 use crate::failure::Failure;
 use crate::money::Decimal;
@@ -53,6 +54,8 @@ pub struct Plan {
     pub treatments: Treatments,
     /// The numbers of the first malformed lines.
     pub malformed_lines: Vec<u64>,
+    /// What is to be brought back of the orders.
+    pub returns: Returns,
 }
 
 const MALFORMED_LINES_SHOWN: usize = 10;
@@ -209,18 +212,20 @@ impl Reading {
         }
         let place = self.invoice(&row.invoice, customer);
         let Some(open) = self.open.get(place) else { return };
-        if open.cancels {
-            return; // counted with its invoice
-        }
+        let cancels = open.cancels;
         let has_customer = !open.customer.is_empty();
         // More than a line may be for is no count of anything; asked for, it would stop the setup of the whole file.
-        let quantity = without_point_zero(&row.quantity).parse::<i64>().ok().filter(|count| *count <= MAX_QUANTITY);
+        let quantity = without_point_zero(&row.quantity).parse::<i64>().ok();
+        // What a cancelling invoice takes back is told as fewer than none.
+        let quantity = if cancels { quantity.and_then(i64::checked_neg) } else { quantity };
+        let quantity = quantity.filter(|count| *count <= MAX_QUANTITY);
         let price = row.price.parse::<Decimal>();
         let sku_is_one = !row.sku.is_empty() && row.sku.len() <= 64 && !row.sku.chars().any(char::is_control);
         let (Some(quantity), Ok(price), true) = (quantity, price, sku_is_one) else { return self.malformed(line) };
         let left_out = match price.to_minor(CURRENCY) {
             _ if is_fee(&row.sku) => Treatment::Fee,
             _ if quantity < 1 => Treatment::NonPositiveQuantity,
+            _ if cancels => return self.line(place, Line { sku: row.sku, quantity, unit_price_minor: 0 }),
             _ if price.is_negative() => Treatment::NegativePrice,
             _ if price.is_zero() && !has_customer => Treatment::StockNote,
             None => Treatment::FinerThanAPenny,
@@ -253,7 +258,7 @@ impl Reading {
 
     fn line(&mut self, place: usize, line: Line) {
         let Some(open) = self.open.get_mut(place) else { return };
-        let repeated = !open.skus.insert(line.sku.clone());
+        let repeated = !open.skus.insert(line.sku.clone()) && !open.cancels;
         open.lines.push(line);
         if repeated {
             self.treat(Treatment::RepeatedSku);
@@ -265,6 +270,10 @@ impl Reading {
         for open in std::mem::take(&mut self.open) {
             if open.cancels {
                 self.treat(Treatment::Cancellation);
+                let account = Some(format!("customer-{}", open.customer)).filter(|_| !open.customer.is_empty());
+                for Line { sku, quantity, .. } in open.lines {
+                    self.plan.returns.back(&open.number, account.as_deref(), Back { sku, quantity });
+                }
                 continue;
             }
             if open.lines.is_empty() {
@@ -279,7 +288,9 @@ impl Reading {
                 customer => customer,
             };
             let account = format!("customer-{customer}");
-            self.plan.invoices.push(Invoice { number: open.number, account, lines: open.lines });
+            let invoice = Invoice { number: open.number, account, lines: open.lines };
+            self.plan.returns.bought(self.plan.invoices.len(), &invoice);
+            self.plan.invoices.push(invoice);
         }
         self.plan
     }
@@ -312,10 +323,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cancellation_is_skipped_whole() {
-        let rows = "C1,A,x,-6,d,2.55,1,UK\nC1,Y,x,-1,d,1,1,UK\n2,A,x,1,d,1,1,UK\n";
-        assert_eq!(treated(rows), [(Treatment::Cancellation, 1)]);
-        assert_eq!(plan(rows).invoices.len(), 1);
+    fn a_cancellation_takes_back_what_the_customer_has_bought_before() {
+        let rows = "C1,A,x,-6,d,2.55,1,UK\n2,A,x,3,d,1,1,UK\n2,Y,x,1,d,1,1,UK\nC3,A,x,-2,d,1,1,UK\nC3,POST,x,-1,d,1,1,UK\n\
+                    C3,Y,x,-1,d,1,2,UK\nC4,A,x,-2,d,1,1,UK\nC5,A,x,5,d,1,1,UK\n";
+        let expected = [(Treatment::Cancellation, 4), (Treatment::Fee, 1), (Treatment::NonPositiveQuantity, 1)];
+        assert_eq!(treated(rows), expected);
+        let plan = plan(rows);
+        assert_eq!(plan.invoices.len(), 1);
+        let returns: Vec<(&str, usize)> =
+            plan.returns.of_orders[&0].iter().map(|one| (one.number.as_str(), one.lines.len())).collect();
+        assert_eq!(returns, [("C3", 2)]);
+        assert_eq!(plan.returns.refused.values().sum::<u64>(), 2);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! `assent replay`: places the orders of a real shop's file.
 mod attempts;
 mod invoices;
+mod returns;
 mod setup;
 mod summary;
 mod treatment;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ use crate::failure::{Call, Exit, Failure};
 use crate::mode::Mode;
 use crate::money::Decimal;
 use crate::output::Output;
-use attempts::NewestBefore;
+use attempts::{How, NewestBefore};
 use invoices::CURRENCY;
 use setup::Setup;
 use summary::{Summary, Tally};
@@ -44,6 +46,9 @@ pub struct Replay {
     /// How orders are placed
     #[arg(long, default_value = "atomic")]
     mode: Mode,
+    /// With --mode hybrid: what the participant "shipping" is to do for each order, in its own language
+    #[arg(long, value_name = "TEXT", default_value = "london 1")]
+    shipping: String,
 }
 
 fn stock_factor(text: &str) -> Result<Decimal, String> {
@@ -81,6 +86,10 @@ impl Replay {
         verdict(&summary)
     }
 
+    fn how(&self) -> How<'_> {
+        How { mode: self.mode, shipping: if self.mode == Mode::Hybrid { &self.shipping } else { "" } }
+    }
+
     async fn place_all(&self, services: &Services, plan: &Plan) -> Result<Summary, Failure> {
         let newest_before = newest_transaction(services).await?;
         let client = services.orders().await?;
@@ -88,16 +97,34 @@ impl Replay {
         let bar = progress(plan.invoices.len(), "placing");
         let begun = Instant::now();
         let mut tally = Tally::default();
-        let mut answers = stream::iter(&plan.invoices)
-            .map(|invoice| attempts::place(client.clone(), services, invoice, &newest_before, patience, self.mode))
-            .buffer_unordered(usize::from(self.concurrency));
-        while let Some(placed) = answers.next().await {
+        let mut order_ids: HashMap<usize, String> = HashMap::new();
+        let placing = |(place, invoice)| {
+            let placed = attempts::place(client.clone(), services, invoice, &newest_before, patience, self.how());
+            async move { (place, placed.await) }
+        };
+        let answers = stream::iter(plan.invoices.iter().enumerate()).map(placing);
+        let mut answers = answers.buffer_unordered(usize::from(self.concurrency));
+        while let Some((place, placed)) = answers.next().await {
+            order_ids.extend(placed.order_id.clone().map(|order_id| (place, order_id)));
             tally.count(placed, &newest_before);
             let (confirmed, refused, other) = tally.so_far();
             bar.set_message(match other {
                 0 => format!("{confirmed} confirmed, {refused} refused"),
                 other => format!("{confirmed} confirmed, {refused} refused, {other} otherwise"),
             });
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        drop(answers);
+        let bar = progress(plan.returns.of_orders.len(), "returning");
+        let returning = plan.returns.of_orders.iter().filter_map(|(place, returns)| {
+            let order_id = order_ids.get(place).map(String::as_str);
+            let invoice = plan.invoices.get(*place)?;
+            Some(returns::bring_back(client.clone(), services, invoice, order_id, returns, patience))
+        });
+        let mut brought = stream::iter(returning).buffer_unordered(usize::from(self.concurrency));
+        while let Some(brought) = brought.next().await {
+            tally.count_returns(brought);
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -130,6 +157,10 @@ fn verdict(summary: &Summary) -> Result<(), Failure> {
     let again = "run the same command again: it places nothing twice";
     if summary.unknown > 0 {
         let failure = Failure::new(format!("{} orders are in doubt", summary.unknown)).hint(again);
+        return Err(Failure { exit: Exit::Unknown, ..failure });
+    }
+    if summary.returns.unknown > 0 {
+        let failure = Failure::new(format!("{} lines to return are in doubt", summary.returns.unknown)).hint(again);
         return Err(Failure { exit: Exit::Unknown, ..failure });
     }
     if summary.failed > 0 {

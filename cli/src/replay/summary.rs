@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::attempts::{NewestBefore, Outcome, Placed};
 use super::invoices::Plan;
+use super::returns::Brought;
 use super::treatment::Treatment;
 use crate::output::{table, thousands};
 
@@ -43,6 +44,19 @@ pub struct Treated {
     pub explanation: &'static str,
 }
 
+/// Lines of cancelling invoices, and what became of them.
+#[derive(Debug, Default, Serialize)]
+pub struct ReturnedView {
+    /// How many there are.
+    pub lines: u64,
+    /// How many came back.
+    pub returned: u64,
+    /// How many were refused, by the reason.
+    pub refused_by_reason: BTreeMap<String, u64>,
+    /// Of how many nobody could tell in time.
+    pub unknown: u64,
+}
+
 /// The whole summary.
 #[derive(Debug, Serialize)]
 pub struct Summary {
@@ -68,6 +82,8 @@ pub struct Summary {
     pub unknown: u64,
     /// How many invoices were skipped.
     pub skipped: u64,
+    /// Lines of cancelling invoices, and what became of them.
+    pub returns: ReturnedView,
     /// How many calls were repeated after a lost answer or an aborted attempt.
     pub repeated_calls: u64,
     /// What was odd in the file.
@@ -86,9 +102,19 @@ pub struct Tally {
     failed: BTreeMap<String, Count>,
     unknown: u64,
     repeated_calls: u64,
+    returned: Brought,
 }
 
 impl Tally {
+    /// Counts what came back of one order.
+    pub fn count_returns(&mut self, brought: Brought) {
+        self.returned.returned += brought.returned;
+        self.returned.unknown += brought.unknown;
+        for (reason, count) in brought.refused {
+            *self.returned.refused.entry(reason).or_default() += count;
+        }
+    }
+
     /// Counts one.
     pub fn count(&mut self, placed: Placed, newest_before: &NewestBefore) {
         let before = !newest_before.precedes(placed.transaction_id.as_deref());
@@ -115,7 +141,11 @@ impl Tally {
         let reasons = |counts: BTreeMap<String, Count>| {
             counts.into_iter().map(|(reason, count)| Reason { reason, count }).collect()
         };
-        let skipped = [Treatment::Cancellation, Treatment::NothingLeft];
+        let skipped = [Treatment::NothingLeft];
+        let mut refused_returns = self.returned.refused;
+        for (reason, count) in &plan.returns.refused {
+            *refused_returns.entry((*reason).to_owned()).or_default() += count;
+        }
         Summary {
             file,
             rows: plan.row_count,
@@ -128,6 +158,12 @@ impl Tally {
             failed_by_reason: reasons(self.failed),
             unknown: self.unknown,
             skipped: skipped.iter().filter_map(|treatment| plan.treatments.get(treatment)).sum(),
+            returns: ReturnedView {
+                lines: plan.returns.line_count,
+                returned: self.returned.returned,
+                refused_by_reason: refused_returns,
+                unknown: self.returned.unknown,
+            },
             repeated_calls: self.repeated_calls,
             treatments: plan
                 .treatments
@@ -183,6 +219,17 @@ pub fn page(summary: &Summary) -> String {
         summary.elapsed_ms % 1_000,
         table(&["orders", "count", ""], &[1], rows),
     );
+    if summary.returns.lines > 0 {
+        let returns = &summary.returns;
+        let mut rows = vec![vec!["returned".to_owned(), thousands(returns.returned), String::new()]];
+        for (reason, count) in &returns.refused_by_reason {
+            rows.push(vec!["refused".to_owned(), thousands(*count), reason.clone()]);
+        }
+        if returns.unknown > 0 {
+            rows.push(vec!["in doubt".to_owned(), thousands(returns.unknown), "run it again to learn more".to_owned()]);
+        }
+        text.push_str(&format!("\n\n{}", table(&["lines to return", "count", ""], &[1], rows)));
+    }
     if summary.repeated_calls > 0 {
         text.push_str(&format!(
             "\n\n{} calls were repeated until they were answered",
@@ -208,13 +255,17 @@ mod tests {
 
     #[test]
     fn what_was_placed_before_is_told_apart() {
-        let placed = |outcome, id: &str| Placed { outcome, transaction_id: Some(id.to_owned()), repeats: 1 };
+        let placed =
+            |outcome, id: &str| Placed { outcome, transaction_id: Some(id.to_owned()), order_id: None, repeats: 1 };
         let mut tally = Tally::default();
         let newest_before = &NewestBefore("0193-5".to_owned());
         tally.count(placed(Outcome::Confirmed, "0193-4"), newest_before);
         tally.count(placed(Outcome::Confirmed, "0193-6"), newest_before);
         tally.count(placed(Outcome::Refused("OUT_OF_STOCK".to_owned()), "0193-5"), newest_before);
-        tally.count(Placed { outcome: Outcome::Unknown, transaction_id: None, repeats: 0 }, newest_before);
+        tally.count(
+            Placed { outcome: Outcome::Unknown, transaction_id: None, order_id: None, repeats: 0 },
+            newest_before,
+        );
         assert_eq!(tally.so_far(), (2, 1, 1));
         let summary = tally.summary("f.csv".to_owned(), &Plan::default(), Duration::from_millis(1_500));
         assert_eq!(summary.confirmed, Count { total: 2, before: 1 });

@@ -45,7 +45,7 @@ impl Treatment {
     /// What is done and why, for the summary.
     pub fn explanation(self) -> &'static str {
         match self {
-            Treatment::Cancellation => "cancellation: skipped, it orders nothing",
+            Treatment::Cancellation => "cancellation: returned, as far as the customer has bought it before",
             Treatment::NothingLeft => "no line left to order: skipped",
             Treatment::NoCustomer => "no customer: placed on the account customer-guest",
             Treatment::MalformedRow => "malformed row: left out",

@@ -67,6 +67,7 @@ pub async fn carry_out(orders: &Orders, call: Call, change: Change) -> Result<(O
                 request_id: request_id.clone(),
                 content: Content::Branches(Branches::named(branches, digest)),
                 timeout: deadline.saturating_duration_since(Instant::now()).max(AT_LEAST),
+                deadline_unix_ms: None,
                 is_retry,
                 admitted,
             };

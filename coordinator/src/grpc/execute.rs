@@ -19,6 +19,9 @@ use crate::owner::{self, Answer};
 use crate::saga;
 use crate::store::NewStep;
 
+/// Time from a saga's beginning until a step must be done, at most: a day.
+const MAX_STEP_TIMEOUT_MS: i32 = 86_400_000;
+
 /// Carries one out.
 pub async fn execute(
     coordinator: &Arc<Coordinator>,
@@ -41,7 +44,15 @@ pub async fn execute(
     let timeout = timeout(timeout_ms, coordinator.args.transaction_timeout_ms)?;
     let request_id = if request_id.is_empty() { Uuid::now_v7().to_string() } else { request_id };
     limits::check_request_id(&request_id).map_err(|wrong| status::invalid("request_id", wrong))?;
-    let request = owner::Request { client_id, request_id: request_id.clone(), content, timeout, is_retry, admitted };
+    let request = owner::Request {
+        client_id,
+        request_id: request_id.clone(),
+        content,
+        timeout,
+        deadline_unix_ms: None,
+        is_retry,
+        admitted,
+    };
     let answer = match is_saga {
         true => saga::place(coordinator, request).await,
         false => owner::place(coordinator, request).await,
@@ -80,7 +91,18 @@ fn read(coordinator: &Coordinator, branches: Vec<api::TransactionBranch>) -> Res
         }
         let name = if asked.step.is_empty() { asked.participant.clone() } else { asked.step };
         places.insert(name.clone(), place);
-        steps.push(NewStep { name, participant: asked.participant, kind, after, branch: asked.branch });
+        let timeout_ms = match asked.timeout_ms {
+            0 => None,
+            _ if kind == Kind::Retriable => {
+                return Err(Invalid::new(at("timeout_ms"), "is not for a step that is retried until it succeeds"));
+            }
+            timeout_ms @ 1..=MAX_STEP_TIMEOUT_MS => Some(timeout_ms),
+            other => {
+                let wrong = format!("must be from 0 to {MAX_STEP_TIMEOUT_MS}, not {other}");
+                return Err(Invalid::new(at("timeout_ms"), wrong));
+            }
+        };
+        steps.push(NewStep { name, participant: asked.participant, kind, after, branch: asked.branch, timeout_ms });
     }
     Ok(steps)
 }

@@ -9,6 +9,7 @@ use participant::{paging, status};
 use proto::assent::order::v1 as api;
 use proto::assent::order::v1::watch_order_response::Told as What;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 use uuid::Uuid;
@@ -16,6 +17,8 @@ use uuid::Uuid;
 use super::order::Orders;
 use super::wire;
 
+/// How long a list waits for what is decided to be applied.
+const APPLIED_WITHIN: Duration = Duration::from_millis(1000);
 /// Orders that are watched at one time.
 pub const MAX_WATCHERS: usize = 1_000;
 /// How often is looked for news.
@@ -44,12 +47,28 @@ pub async fn list(
             position.parse().map_err(|_| status::invalid("page_token", "is none that this service gave out"))?
         }
     };
+    applied(orders, order_id).await?;
     // One more than fits the page tells whether there is another one.
     let limit = i32::try_from(page_size).unwrap_or(i32::MAX);
     let read = events(orders, order_id, after, limit.min(paging::MAX_PAGE_SIZE - 1) + 1).await?;
     let page_size = page_size.min(usize::try_from(paging::MAX_PAGE_SIZE - 1).unwrap_or(page_size));
     let (events, next_page_token) = paging::cut(read, page_size, &list, |last| last.sequence.to_string());
     Ok(api::ListOrderEventsResponse { events, next_page_token })
+}
+
+/// Waits, for a moment, until the order service has applied what the order is read as, so that the history is not behind an
+/// answer. A service that is down keeps it from that; the history is then as the service has it.
+async fn applied(orders: &Orders, order_id: Uuid) -> Result<(), Status> {
+    let version = orders.read(order_id).await?.version;
+    let deadline = Instant::now() + APPLIED_WITHIN;
+    while Instant::now() < deadline {
+        let (stored, _) = orders.stored(order_id).await?;
+        if stored.is_none_or(|order| order.version >= version) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 async fn events(orders: &Orders, order_id: Uuid, after: i64, limit: i32) -> Result<Vec<api::OrderEvent>, Status> {

@@ -4,6 +4,7 @@ mod change;
 mod coordinator;
 mod execute;
 mod history;
+mod hybrid;
 mod order;
 mod overlay;
 mod requests;

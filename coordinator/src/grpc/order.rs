@@ -18,9 +18,9 @@ use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 use super::answers::{ids_of, not_accepted, turned_away};
-use super::{change, history, overlay, requests, wire};
+use super::{change, history, hybrid, overlay, requests, wire};
 use crate::admission::Known;
-use crate::content::Content;
+use crate::content::{Content, Hybrid};
 use crate::coordinator::Coordinator;
 use crate::domain::{Invalid, Order};
 use crate::owner::{self, Answer};
@@ -106,7 +106,7 @@ impl OrderService for Orders {
         crash_point::pass("place.received");
         let client_id = caller::client_id(&request)?;
         let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
-        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms, mode, reservation_ids } =
+        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms, mode, reservation_ids, shipping } =
             request.into_inner();
         // Before anything is done for it: what is turned away must cost as little as can be.
         let known = Known { client_id: &client_id, request_id: &request_id, is_retry };
@@ -116,6 +116,11 @@ impl OrderService for Orders {
             .map_err(|_| status::invalid("mode", format!("{mode} is no mode of an order")))?;
         let order = Order::new(account, wire::lines(lines)?)?.of_reservations(&reservation_ids)?;
         let order = Arc::new(order);
+        hybrid::check(&self.coordinator, mode, &shipping)?;
+        let content = match mode {
+            api::OrderMode::Hybrid => Content::Hybrid(Arc::new(Hybrid { order: order.clone(), shipping })),
+            _ => Content::Order(order.clone()),
+        };
         let timeout = timeout(timeout_ms, self.coordinator.args.transaction_timeout_ms)?;
         let request_id = match request_id.is_empty() {
             true => Uuid::now_v7().to_string(),
@@ -125,13 +130,18 @@ impl OrderService for Orders {
         let request = owner::Request {
             client_id,
             request_id: request_id.clone(),
-            content: Content::Order(order.clone()),
+            content,
             timeout,
+            deadline_unix_ms: None,
             is_retry,
             admitted,
         };
         let answer = match mode {
             api::OrderMode::Saga => saga::place(&self.coordinator, request).await,
+            api::OrderMode::Hybrid => {
+                let answer = saga::place(&self.coordinator, request).await;
+                return hybrid::answer(self, answer, &request_id).await.map(Response::new);
+            }
             api::OrderMode::Atomic | api::OrderMode::Unspecified => owner::place(&self.coordinator, request).await,
         };
         match answer {

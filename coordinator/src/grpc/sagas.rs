@@ -25,6 +25,7 @@ pub fn saga(row: &SagaRow) -> api::Saga {
         attempt_count: it.attempt_count,
         next_attempt_time: it.next_attempt_time.map(timestamp),
         last_error: it.last_error.clone(),
+        timeout_ms: it.step.timeout_ms.unwrap_or_default(),
     };
     api::Saga {
         state: state(row.saga.state).into(),

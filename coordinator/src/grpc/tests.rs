@@ -22,7 +22,7 @@ async fn place(coordinator: &Arc<Coordinator>, request_id: &str, is_retry: bool)
         lines: vec![line],
         timeout_ms: 10_000,
         mode: api::OrderMode::Atomic.into(),
-        reservation_ids: Vec::new(),
+        ..api::PlaceOrderRequest::default()
     });
     if is_retry {
         request.metadata_mut().insert("grpc-previous-rpc-attempts", 1.into());

@@ -45,6 +45,8 @@ pub struct Request {
     pub content: Content,
     /// Time until it is given up.
     pub timeout: Duration,
+    /// The deadline that its messages name; none: when the time is over, as this process' clock says it now.
+    pub deadline_unix_ms: Option<i64>,
     /// The call is known to be a retry.
     pub is_retry: bool,
     /// Its place among those that wait for their answer.
@@ -103,10 +105,11 @@ struct State {
 
 impl Attempt {
     fn new(coordinator: Arc<Coordinator>, request: Request, answer: oneshot::Sender<Answer>) -> Arc<Self> {
-        let Request { client_id, request_id, content, timeout, is_retry, admitted } = request;
+        let Request { client_id, request_id, content, timeout, deadline_unix_ms, is_retry, admitted } = request;
         let transaction_id = Uuid::now_v7();
         let timeout_ms = timeout.as_millis();
-        let deadline_unix_ms = now_unix_ms().saturating_add(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
+        let by_now = || now_unix_ms().saturating_add(i64::try_from(timeout_ms).unwrap_or(i64::MAX));
+        let deadline_unix_ms = deadline_unix_ms.unwrap_or_else(by_now);
         let transaction = TransactionRef { transaction_id, deadline_unix_ms };
         let token = coordinator.tasks.token();
         let (attending, repeated) = coordinator.active.begin(transaction_id, &client_id, &request_id, token);

@@ -37,6 +37,7 @@ fn branch(participant: &str, branch: Vec<u8>) -> NewStep {
         kind: DEFAULT_KIND,
         after: Vec::new(),
         branch,
+        timeout_ms: None,
     }
 }
 
@@ -72,6 +73,7 @@ fn of_the_order(change: &Change, plan: &Plan, asked: Asked<'_>) -> OrderBranch {
         returned: plan.returned.clone(),
         lines: change.back.iter().map(line).collect(),
         refund_minor: plan.refund_minor,
+        uncaptured: false,
     };
     OrderBranch {
         request_id: asked.request_id.to_owned(),

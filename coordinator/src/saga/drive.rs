@@ -12,13 +12,13 @@ use participant::{Refusal, TransactionRef, crash_point};
 use proto::assent::transaction::v1 as wire;
 use protocol::Decision;
 use protocol::saga::owner::{Answer as Told, Command, Event, Owner};
-use protocol::saga::{Definition, Denied, Kind, Saga, SagaState, Write};
+use protocol::saga::{Definition, Denied, Kind, Saga, SagaState, StepState, Write};
 use protocol::step::StepResult;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Driven, Leave, follow, order, retry};
+use super::{Driven, Leave, follow, group, order, retry};
 use crate::admission::Admitted;
 use crate::coordinator::Coordinator;
 use crate::owner::{Answer, Attending, events, is_refused};
@@ -28,6 +28,15 @@ use crate::store::{ClientAnswer, Doubt, NewRecord, NewSaga, NewStep, Record, Sag
 /// How much later than now a renewed deadline lies: long enough for one more try to arrive. What comes later than that is
 /// renewed again.
 const RENEWED_MS: i64 = 5_000;
+
+/// When the time of a step is over. It is counted from the saga's beginning, which its id tells, so that whoever takes the saga
+/// over comes to the same.
+fn limit(saga_id: Uuid, timeout_ms: i32) -> Option<Instant> {
+    let (seconds, nanos) = saga_id.get_timestamp()?.to_unix();
+    let begun_unix_ms = i64::try_from(seconds).ok()?.saturating_mul(1_000).saturating_add(i64::from(nanos / 1_000_000));
+    let left_ms = begun_unix_ms.saturating_add(timeout_ms.into()).saturating_sub(now_unix_ms());
+    Some(Instant::now() + Duration::from_millis(left_ms.clamp(0, 86_400_000).unsigned_abs()))
+}
 
 /// The client that waits for the answer.
 pub struct Client {
@@ -68,6 +77,8 @@ pub struct Drive {
     /// Why it turns.
     why: Option<Refusal>,
     deadline: Instant,
+    /// By when steps must be done, where they say so.
+    limits: Vec<Option<Instant>>,
     timeout_ms: u128,
     client: Option<Client>,
     /// The saga's place among the attempts under way, where it was begun here.
@@ -123,7 +134,9 @@ impl Drive {
         not_before: Vec<Option<DateTime<Utc>>>,
         deadline: Instant,
     ) -> Self {
+        let limit = |step: &NewStep| limit(transaction_id, step.timeout_ms?);
         Drive {
+            limits: steps.iter().map(limit).collect(),
             coordinator: coordinator.clone(),
             transaction_id,
             epoch,
@@ -162,6 +175,7 @@ impl Drive {
             if self.owner.is_done() || leaves {
                 break;
             }
+            let late = self.next_limit();
             tokio::select! {
                 biased;
                 Ok(()) = told.changed() => (),
@@ -170,6 +184,13 @@ impl Drive {
                     given_up = true;
                     self.note_timeout();
                     events.push_back(Event::GiveUp);
+                }
+                () = tokio::time::sleep_until(late.map_or(self.deadline, |(at, _)| at)), if late.is_some() && !given_up => {
+                    if let Some((_, step)) = late {
+                        given_up = true;
+                        self.note_late(step);
+                        events.push_back(Event::GiveUp);
+                    }
                 }
             }
         }
@@ -241,6 +262,24 @@ impl Drive {
         }
     }
 
+    /// The step whose time is over first, and when, as long as the saga can turn for it.
+    fn next_limit(&self) -> Option<(Instant, usize)> {
+        let saga = self.owner.saga();
+        if saga.state != SagaState::Forward || self.definition.pivot_may_have_executed(saga) {
+            return None;
+        }
+        let pending = saga.steps.iter().enumerate().filter(|(_, state)| **state == StepState::Pending);
+        pending.filter_map(|(step, _)| Some((self.limits.get(step).copied().flatten()?, step))).min()
+    }
+
+    fn note_late(&mut self, step: usize) {
+        let Some(NewStep { name, participant, timeout_ms, .. }) = self.steps.get(step) else { return };
+        let within = timeout_ms.unwrap_or_default();
+        let message = format!("the step {name} was not done within {within} ms: {participant} did not do it in time");
+        let late = Refusal::new("TIMEOUT", message).with("step", name).with("participant", participant);
+        self.why.get_or_insert(late);
+    }
+
     fn note_timeout(&mut self) {
         let saga = self.owner.saga();
         let waiting = self.definition.executable(saga).filter_map(|step| self.steps.get(step));
@@ -293,6 +332,20 @@ impl Drive {
         }));
     }
 
+    /// Carries out or undoes a step whose participant is the coordinator itself.
+    fn ask_own(&self, step: usize, name: String, branch: Vec<u8>, deadline: i64) -> BoxFuture<'static, Happened> {
+        let coordinator = self.coordinator.clone();
+        let saga_id = self.transaction_id;
+        let own = group::Step { saga_id, name, branch, deadline_unix_ms: deadline };
+        if self.owner.saga().state == SagaState::Backward {
+            let why = self.why();
+            return Box::pin(async move {
+                Happened::Compensated { step, undone: group::compensate(coordinator, own, why).await }
+            });
+        }
+        Box::pin(async move { Happened::Executed { step, deadline, stepped: group::execute(coordinator, own).await } })
+    }
+
     /// Sends the EXECUTE or COMPENSATE of a step.
     fn ask(&self, step: usize) -> BoxFuture<'static, Happened> {
         let saga = self.owner.saga();
@@ -300,6 +353,9 @@ impl Drive {
         let Some(NewStep { name, participant, kind, branch, .. }) = self.steps.get(step).cloned() else {
             return Box::pin(std::future::pending());
         };
+        if participant == group::NAME {
+            return self.ask_own(step, name, branch, deadline);
+        }
         let transaction = TransactionRef { transaction_id: self.transaction_id, deadline_unix_ms: deadline };
         let key = Some(wire::StepRef { transaction: Some(transaction.into()), step: name });
         let lanes = self.coordinator.participants.get(&participant).map(|known| known.steps.clone());

@@ -5,6 +5,7 @@
 //! task that drove it before finds that out at its next write or before its next retry.
 mod drive;
 mod follow;
+pub mod group;
 mod operate;
 mod order;
 mod place;

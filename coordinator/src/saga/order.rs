@@ -25,6 +25,7 @@ pub fn steps(order: &Order, asked: Asked<'_>) -> Vec<NewStep> {
         kind,
         after: after.to_vec(),
         branch,
+        timeout_ms: None,
     };
     vec![
         step("place", "order", Kind::Compensatable, &[], stored.clone()),

@@ -22,6 +22,7 @@ async fn place(coordinator: &Arc<Coordinator>, request_id: &str, order: Arc<Orde
         request_id: request_id.to_owned(),
         content: Content::Order(order),
         timeout: Duration::from_millis(timeout_ms),
+        deadline_unix_ms: None,
         is_retry: false,
         admitted: testing::admitted(coordinator),
     };

@@ -5,6 +5,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{Record, Store, state_of};
+use crate::saga::group;
 
 impl Store {
     /// Advances the watermark, and returns it once nothing can be inserted at or below it any more.
@@ -75,6 +76,21 @@ impl Store {
         Ok(())
     }
 
+    /// Records that are what a step of a saga came to stay as long as the saga, which asks them again.
+    async fn keep_those_of_open_sagas(&self, deletable: &mut Vec<Uuid>) -> Result<(), sqlx::Error> {
+        let kept: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT r.transaction_id FROM record r
+             WHERE r.transaction_id = ANY($1::uuid[]) AND r.client_id = $2
+                   AND EXISTS (SELECT FROM open_saga o WHERE o.transaction_id::text = split_part(r.request_id, '/', 1))",
+        )
+        .bind(&*deletable)
+        .bind(group::CLIENT)
+        .fetch_all(&self.pool)
+        .await?;
+        deletable.retain(|transaction_id| !kept.contains(transaction_id));
+        Ok(())
+    }
+
     /// Deletes what may go, at most about `limit` records; returns how many went.
     ///
     /// `retention_unix_ms`: records that hold a request go only if their deadline is at or below it.
@@ -107,6 +123,7 @@ impl Store {
                 deletable.push(transaction_id);
             }
         }
+        self.keep_those_of_open_sagas(&mut deletable).await?;
         if deletable.is_empty() {
             return Ok(0);
         }

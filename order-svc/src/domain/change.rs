@@ -63,6 +63,8 @@ pub struct Change {
     pub lines: Vec<ReturnLine>,
     /// What is paid back.
     pub refund_minor: i64,
+    /// The money was only authorised: a cancellation pays nothing back.
+    pub uncaptured: bool,
 }
 
 /// What is to be known of an order for its changes.
@@ -119,6 +121,7 @@ pub fn decide(lines: &[Line], total_minor: i64, life: &Life, change: &Change) ->
     let left_minor = total_minor.saturating_sub(life.refunded_minor);
     let mut after = Life { state: first, ..life.clone() };
     match change.operation {
+        Operation::Cancel if change.uncaptured && life.refunded_minor == 0 && change.refund_minor == 0 => (),
         Operation::Cancel if change.refund_minor != left_minor => {
             return Err(busy("some of its money was paid back meanwhile"));
         }
@@ -205,6 +208,7 @@ mod tests {
             returned: returned.iter().map(|(_, quantity)| *quantity).collect(),
             lines: returned.iter().filter(|(_, quantity)| *quantity > 0).map(line).collect(),
             refund_minor,
+            uncaptured: false,
         }
     }
 

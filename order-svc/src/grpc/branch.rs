@@ -52,14 +52,15 @@ fn decode_change(branch: OrderBranch, change: OrderChange) -> Result<Change, Inv
             return Err(invalid("change.operation", "says nothing that can become of an order".to_owned()));
         }
     };
-    let OrderChange { reason, returned, lines, refund_minor, .. } = change;
+    let OrderChange { reason, returned, lines, refund_minor, uncaptured, .. } = change;
     let line = |line: proto::assent::order::v1::ReturnLine| ReturnLine {
         damaged: line.condition() == ReturnCondition::Damaged,
         sku: line.sku,
         quantity: line.quantity,
     };
     let lines = lines.into_iter().map(line).collect();
-    let change = Change { order_id, operation, client_id, request_id, reason, returned, lines, refund_minor };
+    let change =
+        Change { order_id, operation, client_id, request_id, reason, returned, lines, refund_minor, uncaptured };
     domain::check_change(&change).map_err(|(field, wrong)| invalid(&field, wrong))?;
     Ok(change)
 }

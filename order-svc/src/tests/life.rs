@@ -24,6 +24,7 @@ fn change(order: &PreparedBranch<Branch>, operation: Operation, back: &[(&str, i
         returned: back.iter().map(|(_, quantity)| *quantity).collect(),
         lines: back.iter().filter(|(_, quantity)| *quantity > 0).map(line).collect(),
         refund_minor,
+        uncaptured: false,
     }
 }
 

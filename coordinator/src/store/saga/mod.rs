@@ -39,6 +39,8 @@ pub struct NewStep {
     pub after: Vec<usize>,
     /// What is to be done, in the participant's language.
     pub branch: Vec<u8>,
+    /// Time from the saga's beginning until it must be done; none: as long as the saga may take.
+    pub timeout_ms: Option<i32>,
 }
 
 /// A step as it stands, beside its state.

@@ -31,6 +31,7 @@ struct StepRow {
     kind: i16,
     after: String,
     branch: Vec<u8>,
+    timeout_ms: Option<i32>,
     state: i16,
     attempt_count: i32,
     next_attempt_time: Option<DateTime<Utc>>,
@@ -47,7 +48,7 @@ async fn with_steps(executor: impl PgExecutor<'_>, rows: Vec<Row>) -> Result<Has
         return Ok(sagas);
     }
     let steps: Vec<StepRow> = sqlx::query_as(
-        "SELECT transaction_id, name, participant, kind, after, branch, state, attempt_count, next_attempt_time, last_error \
+        "SELECT transaction_id, name, participant, kind, after, branch, timeout_ms, state, attempt_count, next_attempt_time, last_error \
          FROM saga_step WHERE transaction_id = ANY($1::uuid[]) ORDER BY transaction_id, place",
     )
     .bind(sagas.keys().copied().collect::<Vec<_>>())
@@ -63,6 +64,7 @@ async fn with_steps(executor: impl PgExecutor<'_>, rows: Vec<Row>) -> Result<Has
                 kind: kind_of(row.kind)?,
                 after: split(&row.after)?,
                 branch: row.branch,
+                timeout_ms: row.timeout_ms,
             },
             attempt_count: row.attempt_count,
             next_attempt_time: row.next_attempt_time,

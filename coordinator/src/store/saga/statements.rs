@@ -61,8 +61,10 @@ pub async fn insert(connection: &mut PgConnection, sagas: &[&NewSaga]) -> Result
         .flat_map(|saga| saga.steps.iter().enumerate().map(|(at, step)| (saga.record.transaction_id, at, step)))
         .collect();
     sqlx::query(
-        "INSERT INTO saga_step (transaction_id, place, name, participant, kind, after, branch) \
-         SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::bytea[])",
+        "INSERT INTO saga_step (transaction_id, place, name, participant, kind, after, branch, \
+             timeout_ms) \
+         SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::bytea[], \
+             $8::integer[])",
     )
     .bind(steps.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
     .bind(steps.iter().map(|(_, at, _)| place(*at)).collect::<Vec<_>>())
@@ -71,6 +73,7 @@ pub async fn insert(connection: &mut PgConnection, sagas: &[&NewSaga]) -> Result
     .bind(steps.iter().map(|(.., step)| kind_code(step.kind)).collect::<Vec<_>>())
     .bind(steps.iter().map(|(.., step)| join(&step.after)).collect::<Vec<_>>())
     .bind(steps.iter().map(|(.., step)| step.branch.as_slice()).collect::<Vec<_>>())
+    .bind(steps.iter().map(|(.., step)| step.timeout_ms).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(inserted)
