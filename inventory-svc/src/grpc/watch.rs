@@ -1,7 +1,8 @@
 //! WatchStock: what SKUs are, then what happens to them.
 //!
 //! Each watcher looks into the ledger for what comes after the last movement that it has passed on, and only when its client
-//! has room for it. So a slow client falls behind by itself: nothing is kept for it, and nobody waits for it.
+//! has room for it. So a slow client falls behind by itself: nothing is kept for it, and nobody waits for it. What is told is
+//! durable: a sequence never comes back as another movement.
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,12 +10,13 @@ use participant::{Pool, status};
 use proto::assent::inventory::v1 as api;
 use proto::assent::inventory::v1::watch_stock_response::Event;
 use proto::limits::{self, MAX_WATCHED};
+use sqlx::PgConnection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::wire;
-use crate::store::{ledger, stock};
+use crate::store::{durable, ledger, stock};
 
 /// How often is looked for news.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -73,17 +75,20 @@ async fn pass_on(
     let mut seen = BTreeMap::new();
     for (sku, after) in watched {
         let mut last = after.unwrap_or_default();
-        if after.is_none()
-            && let Some(item) = stock::get(pool, &sku).await?
-        {
-            last = item.version;
-            send(Event::Item(wire::item(item))).await;
+        if after.is_none() {
+            let read =
+                async |connection: &mut PgConnection| Ok(stock::get(connection, &sku).await?.into_iter().collect());
+            for item in durable::read(pool, read).await? {
+                last = item.version;
+                send(Event::Item(wire::item(item))).await;
+            }
         }
         seen.insert(sku, last);
     }
     loop {
         let mut more = false;
-        for movement in ledger::news(pool, &seen, AT_ONCE).await? {
+        let read = async |connection: &mut PgConnection| ledger::news(connection, &seen, AT_ONCE).await;
+        for movement in durable::read(pool, read).await? {
             more = true;
             seen.insert(movement.sku.clone(), movement.sequence);
             send(Event::Movement(wire::movement(movement))).await;

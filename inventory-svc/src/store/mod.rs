@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod backorders;
 pub mod claims;
+pub mod durable;
 pub mod feed;
 pub mod holds;
 pub mod ledger;

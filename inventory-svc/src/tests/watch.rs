@@ -1,8 +1,13 @@
 //! Whoever watches stock sees each movement once, in order, wherever the stream was cut.
+use std::collections::BTreeMap;
+
 use futures::StreamExt;
 use proto::assent::inventory::v1::watch_stock_response::Event;
+use sqlx::PgConnection;
 
 use super::*;
+use crate::domain::Kind;
+use crate::store::ledger::Asked;
 
 async fn watch(
     service: &StockService,
@@ -69,5 +74,26 @@ async fn a_watcher_that_reads_nothing_holds_up_nobody_and_misses_nothing() {
     assert_eq!(next(&mut slow).await, "a 1 counted");
     for sequence in 2..=401 {
         assert_eq!(next(&mut slow).await, format!("a {sequence} held"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_watcher_is_told_is_on_disk_though_it_was_committed_lazily() {
+    let (_postgres, pool, service) = start().await;
+    set(&service, "a", 10).await.unwrap();
+    for sequence in 1..=20 {
+        let mut lazily = pool.begin().await.unwrap();
+        sqlx::query("SET LOCAL synchronous_commit TO off").execute(&mut *lazily).await.unwrap();
+        let touched = crate::store::stock::touch(&mut lazily, "a").await.unwrap();
+        let asked = Asked { kind: Kind::Received, quantity: 0, request_id: "", client_id: "test" };
+        crate::store::ledger::write_one(&mut lazily, &asked, touched).await.unwrap();
+        lazily.commit().await.unwrap();
+        let seen = BTreeMap::from([("a".to_owned(), sequence)]);
+        let read = async |connection: &mut PgConnection| crate::store::ledger::news(connection, &seen, 9).await;
+        let until: String =
+            sqlx::query_scalar("SELECT pg_current_wal_insert_lsn()::text").fetch_one(&pool).await.unwrap();
+        assert_eq!(crate::store::durable::read(&pool, read).await.unwrap().len(), 1);
+        let is_flushed = "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn";
+        assert!(sqlx::query_scalar::<_, bool>(is_flushed).bind(until).fetch_one(&pool).await.unwrap());
     }
 }
