@@ -154,7 +154,6 @@ pub async fn place(
             mode: wire::OrderMode::from(how.mode).into(),
             shipping: how.shipping.as_bytes().to_vec(),
             reservation_ids: Vec::new(),
-            ..wire::PlaceOrderRequest::default()
         };
         let mut request = services.request(message);
         if repeats > 0 {
