@@ -75,6 +75,19 @@ pub enum State {
     PartiallyReturned,
     /// All of it has come back.
     Returned,
+    /// It waits for goods.
+    Backordered,
+    /// It has got some of its goods.
+    PartiallyAllocated,
+}
+
+/// What may be waited for.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Allow {
+    /// A SKU is given when all of it is there
+    Whole,
+    /// What there is is given at once, and the rest as it comes
+    Partial,
 }
 
 /// What to order.
@@ -95,6 +108,9 @@ pub struct Place {
     /// A reservation that the order takes over; can be given several times
     #[arg(long = "reservation", value_name = "ID")]
     reservations: Vec<String>,
+    /// Wait for what is not there, where the SKU's policy lets it; the price is captured as the goods come
+    #[arg(long, value_enum)]
+    allow_backorder: Option<Allow>,
     /// Time until the order is given up; 0: the coordinator's default
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
     order_timeout_ms: i32,
@@ -197,6 +213,8 @@ fn state_name(state: wire::OrderState) -> &'static str {
         wire::OrderState::Shipped => "shipped",
         wire::OrderState::PartiallyReturned => "partially_returned",
         wire::OrderState::Returned => "returned",
+        wire::OrderState::Backordered => "backordered",
+        wire::OrderState::PartiallyAllocated => "partially_allocated",
         wire::OrderState::Unspecified => "unspecified",
     }
 }
@@ -268,6 +286,11 @@ impl Place {
             mode: wire::OrderMode::from(self.mode).into(),
             reservation_ids: self.reservations,
             shipping: self.shipping.unwrap_or_default().into_bytes(),
+            allow_backorder: match self.allow_backorder {
+                None => wire::AllowBackorder::Unspecified.into(),
+                Some(Allow::Whole) => wire::AllowBackorder::Whole.into(),
+                Some(Allow::Partial) => wire::AllowBackorder::Partial.into(),
+            },
         };
         let mut client = services.orders().await?;
         let (placed, failure) = match client.place_order(services.request(message)).await {
@@ -335,6 +358,8 @@ async fn list(
         Some(State::Shipped) => wire::OrderState::Shipped,
         Some(State::PartiallyReturned) => wire::OrderState::PartiallyReturned,
         Some(State::Returned) => wire::OrderState::Returned,
+        Some(State::Backordered) => wire::OrderState::Backordered,
+        Some(State::PartiallyAllocated) => wire::OrderState::PartiallyAllocated,
     };
     let mut client = services.orders().await?;
     let mut orders: Vec<OrderView> = Vec::new();

@@ -19,6 +19,8 @@ pub enum Operation {
     Return,
     /// Money is paid back.
     Refund,
+    /// It gets goods that it has waited for.
+    Allot,
 }
 
 /// So many of an article that come back.
@@ -30,6 +32,17 @@ pub struct Back {
     pub quantity: i64,
     /// They are damaged.
     pub damaged: bool,
+}
+
+/// So many of an article that an order gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allotted {
+    /// The article.
+    pub sku: String,
+    /// How many of it the order had before.
+    pub first: i64,
+    /// How many it gets.
+    pub quantity: i64,
 }
 
 /// What a client asks for.
@@ -45,6 +58,10 @@ pub struct Change {
     pub back: Vec<Back>,
     /// What is paid back, in minor units of this currency; none: what the order says.
     pub refund: Option<(i64, String)>,
+    /// What it gets.
+    pub allotted: Vec<Allotted>,
+    /// What it gets is charged, because what was authorised is so no more.
+    pub charged: bool,
 }
 
 /// An order, as far as its changes are worked out on it.
@@ -62,6 +79,8 @@ pub struct Bought {
     pub total_minor: i64,
     /// What was paid back.
     pub refunded_minor: i64,
+    /// Its price was captured, or some of it; else it is only authorised.
+    pub is_captured: bool,
 }
 
 /// What a change comes to.
@@ -73,6 +92,10 @@ pub struct Plan {
     pub put_back: Vec<Back>,
     /// What is paid back.
     pub refund_minor: i64,
+    /// What is captured.
+    pub capture_minor: i64,
+    /// How many units it gets.
+    pub allotted_units: i64,
 }
 
 impl Change {
@@ -95,7 +118,7 @@ impl Change {
             (Operation::Refund, Some((1.., _))) | (Operation::Return, Some((0.., _)) | None) => Ok(()),
             (Operation::Refund, _) => Err(Invalid::new("amount", "must be more than zero")),
             (Operation::Return, Some(_)) => Err(Invalid::new("refund", "must be zero or more")),
-            (Operation::Cancel | Operation::Ship, _) => Ok(()),
+            (Operation::Cancel | Operation::Ship | Operation::Allot, _) => Ok(()),
         }
     }
 
@@ -118,6 +141,10 @@ impl Change {
         if let Some((minor, currency)) = &self.refund {
             text(&format!("refund {minor} {currency}"));
         }
+        for Allotted { sku, first, quantity } in &self.allotted {
+            text(sku);
+            text(&format!("allotted {quantity} after {first} {}", self.charged));
+        }
         hash.finalize().to_vec()
     }
 
@@ -130,22 +157,43 @@ impl Change {
         }
         let left_minor = order.total_minor.saturating_sub(order.refunded_minor);
         let asked_minor = self.refund.as_ref().map(|(minor, _)| *minor);
+        let nothing =
+            Plan { returned: Vec::new(), put_back: Vec::new(), refund_minor: 0, capture_minor: 0, allotted_units: 0 };
         Ok(match self.operation {
-            Operation::Ship => Plan { returned: Vec::new(), put_back: Vec::new(), refund_minor: 0 },
-            Operation::Refund => {
-                Plan { returned: Vec::new(), put_back: Vec::new(), refund_minor: asked_minor.unwrap_or_default() }
+            Operation::Ship => nothing,
+            Operation::Allot => {
+                let units = self.allotted.iter().fold(0_i64, |sum, one| sum.saturating_add(one.quantity));
+                Plan { capture_minor: self.price(order), allotted_units: units, ..nothing }
             }
+            Operation::Refund => Plan { refund_minor: asked_minor.unwrap_or_default(), ..nothing },
             Operation::Cancel => {
                 let line = |line: &Line| Back { sku: line.sku.clone(), quantity: line.quantity, damaged: false };
                 let put_back = order.lines.iter().map(line).collect();
-                Plan { returned: Vec::new(), put_back, refund_minor: left_minor }
+                let refund_minor = if order.is_captured { left_minor } else { 0 };
+                Plan { put_back, refund_minor, ..nothing }
             }
             Operation::Return => {
                 let (returned, cost_minor) = self.count(order);
                 let refund_minor = asked_minor.unwrap_or_else(|| cost_minor.min(left_minor));
-                Plan { returned, put_back: self.back.clone(), refund_minor }
+                Plan { returned, put_back: self.back.clone(), refund_minor, ..nothing }
             }
         })
+    }
+
+    /// What the units cost that it gets: those of a SKU are counted through the order's lines, from the first on.
+    fn price(&self, order: &Bought) -> i64 {
+        let mut cost: i128 = 0;
+        for Allotted { sku, first, quantity } in &self.allotted {
+            let (mut before, mut left) = (*first, *quantity);
+            for line in order.lines.iter().filter(|line| line.sku == *sku) {
+                let skipped = before.min(line.quantity);
+                let counted = left.min(line.quantity - skipped);
+                (before, left) = (before - skipped, left - counted);
+                cost += i128::from(counted) * i128::from(line.unit_price_minor);
+            }
+        }
+        // No more than the order's total, which fits.
+        i64::try_from(cost).unwrap_or(i64::MAX)
     }
 
     /// How many units of each line come back, from the first on, and what they cost. Of what is more than that the order has
@@ -188,6 +236,7 @@ mod tests {
             returned: returned.to_vec(),
             total_minor: lines.iter().map(|(_, quantity, price)| quantity * price).sum(),
             refunded_minor,
+            is_captured: true,
         }
     }
 
@@ -199,6 +248,8 @@ mod tests {
             reason: String::new(),
             back: back.iter().map(one).collect(),
             refund: refund.map(|minor| (minor, "GBP".to_owned())),
+            allotted: Vec::new(),
+            charged: false,
         }
     }
 
@@ -213,6 +264,22 @@ mod tests {
         assert_eq!((asked(None), asked(Some(0)), asked(Some(500))), (60, 0, 500));
         let too_many = change(Operation::Return, &[("a", 99), ("c", 1)], None).plan(&order).unwrap();
         assert_eq!((too_many.returned, too_many.put_back.len()), (vec![1, 0, 3], 2));
+    }
+
+    #[test]
+    fn what_an_order_gets_is_priced_by_its_lines_in_their_order() {
+        let order = bought(&[("a", 2, 100), ("b", 1, 50), ("a", 3, 70)], &[], 0);
+        let allotted = |first, quantity| {
+            let allotted = vec![Allotted { sku: "a".to_owned(), first, quantity }];
+            let plan = Change { allotted, ..change(Operation::Allot, &[], None) }.plan(&order).unwrap();
+            (plan.capture_minor, plan.allotted_units)
+        };
+        assert_eq!(allotted(0, 2), (200, 2));
+        assert_eq!(allotted(1, 2), (170, 2));
+        assert_eq!(allotted(2, 3), (210, 3));
+        assert_eq!(allotted(0, 5), (410, 5));
+        let waiting = Bought { is_captured: false, ..order };
+        assert_eq!(change(Operation::Cancel, &[], None).plan(&waiting).unwrap().refund_minor, 0);
     }
 
     #[test]

@@ -27,6 +27,20 @@ pub struct Order {
     pub total_minor: i64,
     /// Reservations that it takes over, each once.
     pub reservation_ids: Vec<Uuid>,
+    /// What may be waited for.
+    pub allowed: Allowed,
+}
+
+/// What an order allows where there is too little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allowed {
+    /// Nothing: it is refused.
+    #[default]
+    Nothing,
+    /// A SKU is given when all of it is there.
+    Whole,
+    /// What there is is given at once, and the rest as it comes.
+    Partial,
 }
 
 /// What is wrong with a request, and where.
@@ -67,7 +81,14 @@ impl Order {
         }
         let total_minor = i64::try_from(total)
             .map_err(|_| Invalid::new("lines", "the total is too large: it must fit 64 bits of minor units"))?;
-        Ok(Order { account, currency, lines: checked, total_minor, reservation_ids: Vec::new() })
+        Ok(Order {
+            account,
+            currency,
+            lines: checked,
+            total_minor,
+            reservation_ids: Vec::new(),
+            allowed: Allowed::Nothing,
+        })
     }
 
     /// The same, from reservations.
@@ -84,6 +105,11 @@ impl Order {
             read.push(id);
         }
         Ok(Order { reservation_ids: read, ..self })
+    }
+
+    /// The same, where this may be waited for.
+    pub fn allowing(self, allowed: Allowed) -> Self {
+        Order { allowed, ..self }
     }
 
     /// Digest of the whole content: what one request id must always stand for.
@@ -103,6 +129,10 @@ impl Order {
         // Without any, as it was before there were reservations.
         for reservation_id in &self.reservation_ids {
             text(&format!("reservation {reservation_id}"));
+        }
+        match self.allowed {
+            Allowed::Nothing => (),
+            allowed => text(&format!("waits {allowed:?}")),
         }
         hash.finalize().to_vec()
     }

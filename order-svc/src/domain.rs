@@ -35,6 +35,8 @@ pub struct NewOrder {
     pub total_minor: i64,
     /// The client that asks; empty where that is not known.
     pub client_id: String,
+    /// It may wait for its goods.
+    pub waits: bool,
 }
 
 /// The order service's branch of a transaction.
@@ -69,6 +71,8 @@ pub struct Order {
     pub refunded_minor: i64,
     /// What was said of its shipment.
     pub tracking: String,
+    /// How many units it has got, if it waits for any.
+    pub allotted_units: i64,
     /// The change that is in doubt, and what it makes of the order.
     pub pending: Option<(Uuid, Life)>,
 }
@@ -76,9 +80,11 @@ pub struct Order {
 impl Order {
     /// The order as it is after the change that is in doubt, with that change's transaction.
     pub fn after_pending(&self) -> Option<(Uuid, Order)> {
-        let (transaction_id, Life { state, returned, refunded_minor, tracking }) = self.pending.clone()?;
+        let (transaction_id, Life { state, returned, refunded_minor, tracking, allotted_units }) =
+            self.pending.clone()?;
         let version = self.version.saturating_add(1);
-        let after = Order { state, returned, refunded_minor, tracking, version, pending: None, ..self.clone() };
+        let after =
+            Order { state, returned, refunded_minor, tracking, allotted_units, version, pending: None, ..self.clone() };
         Some((transaction_id, after))
     }
 }
@@ -177,6 +183,7 @@ mod tests {
                 lines,
                 total_minor,
                 client_id: String::new(),
+                waits: false,
             };
             prop_assert_eq!(check(&order).is_ok(), i128::from(total_minor) == cost);
         }

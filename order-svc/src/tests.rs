@@ -36,6 +36,7 @@ fn order(account: &str, lines: &[(&str, i64, i64)]) -> PreparedBranch<Branch> {
         lines: lines.iter().map(line).collect(),
         total_minor: lines.iter().map(|(_, quantity, price)| quantity * price).sum(),
         client_id: "shop".to_owned(),
+        waits: false,
     }))
 }
 

@@ -217,7 +217,9 @@ fn shown_fact(order: &order::Order) -> Result<ShownFact, Failure> {
         | order::OrderState::Cancelled
         | order::OrderState::Shipped
         | order::OrderState::PartiallyReturned
-        | order::OrderState::Returned => Some(Decision::Commit),
+        | order::OrderState::Returned
+        | order::OrderState::Backordered
+        | order::OrderState::PartiallyAllocated => Some(Decision::Commit),
     };
     Ok(ShownFact { transaction: transaction_id(&order.order_id)?, decision })
 }

@@ -1,4 +1,5 @@
 //! The coordinator's gRPC face.
+mod allotments;
 mod answers;
 mod change;
 mod coordinator;
@@ -17,6 +18,7 @@ mod wire;
 use std::sync::Arc;
 
 use participant::server::MAX_MESSAGE_BYTES;
+use proto::assent::order::v1::allotment_service_server::AllotmentServiceServer;
 use proto::assent::order::v1::order_service_server::OrderServiceServer;
 use proto::assent::transaction::v1::coordinator_service_server::CoordinatorServiceServer;
 use tonic::service::Routes;
@@ -26,7 +28,8 @@ use crate::coordinator::Coordinator;
 pub use wire::lines as read_lines;
 
 /// Full names of the services, for health.
-pub const SERVICES: &[&str] = &["assent.order.v1.OrderService", "assent.transaction.v1.CoordinatorService"];
+pub const SERVICES: &[&str] =
+    &["assent.order.v1.OrderService", "assent.order.v1.AllotmentService", "assent.transaction.v1.CoordinatorService"];
 
 /// The services.
 pub fn routes(coordinator: &Arc<Coordinator>) -> Routes {
@@ -35,5 +38,6 @@ pub fn routes(coordinator: &Arc<Coordinator>) -> Routes {
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let transactions = CoordinatorServiceServer::new(coordinator::Transactions::new(coordinator.clone()))
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    Routes::new(orders).add_service(transactions)
+    let allotments = AllotmentServiceServer::new(allotments::Allotments::new(coordinator.clone()));
+    Routes::new(orders).add_service(transactions).add_service(allotments)
 }

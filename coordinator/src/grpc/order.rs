@@ -106,8 +106,16 @@ impl OrderService for Orders {
         crash_point::pass("place.received");
         let client_id = caller::client_id(&request)?;
         let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
-        let api::PlaceOrderRequest { request_id, account, lines, timeout_ms, mode, reservation_ids, shipping } =
-            request.into_inner();
+        let api::PlaceOrderRequest {
+            request_id,
+            account,
+            lines,
+            timeout_ms,
+            mode,
+            reservation_ids,
+            shipping,
+            allow_backorder,
+        } = request.into_inner();
         // Before anything is done for it: what is turned away must cost as little as can be.
         let known = Known { client_id: &client_id, request_id: &request_id, is_retry };
         let admitted = self.coordinator.admission.admit(known, &self.coordinator.active);
@@ -115,7 +123,7 @@ impl OrderService for Orders {
         let mode = api::OrderMode::try_from(mode)
             .map_err(|_| status::invalid("mode", format!("{mode} is no mode of an order")))?;
         let order = Order::new(account, wire::lines(lines)?)?.of_reservations(&reservation_ids)?;
-        let order = Arc::new(order);
+        let order = Arc::new(order.allowing(wire::allowed(allow_backorder, mode)?));
         hybrid::check(&self.coordinator, mode, &shipping)?;
         let content = match mode {
             api::OrderMode::Hybrid => Content::Hybrid(Arc::new(Hybrid { order: order.clone(), shipping })),

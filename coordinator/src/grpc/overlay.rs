@@ -48,7 +48,7 @@ pub async fn resolve(
     let (decision, refusal) = decision(coordinator, &order.order_id).await?;
     match decision {
         Some(Decision::Commit) => {
-            order.set_state(api::OrderState::Confirmed);
+            order.set_state(if order.waits { api::OrderState::Backordered } else { api::OrderState::Confirmed });
             order.version = DECIDED;
         }
         Some(Decision::Abort) => {

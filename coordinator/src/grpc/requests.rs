@@ -62,7 +62,15 @@ fn call<T>(request: Request<T>) -> Result<(Call, T), Status> {
 }
 
 fn change(order_id: &str, operation: Operation, reason: String) -> Result<Change, Status> {
-    Ok(Change { order_id: read_id("order_id", order_id)?, operation, reason, back: Vec::new(), refund: None })
+    Ok(Change {
+        order_id: read_id("order_id", order_id)?,
+        operation,
+        reason,
+        back: Vec::new(),
+        refund: None,
+        allotted: Vec::new(),
+        charged: false,
+    })
 }
 
 fn minor(field: &str, money: Money) -> Result<(i64, String), Status> {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::order::timestamp;
 use crate::change::Bought;
-use crate::domain::{Line, Order};
+use crate::domain::{Allowed, Line, Order};
 use crate::participants::refusal_to_wire;
 use crate::store::{ClientAnswer, Record};
 
@@ -40,7 +40,11 @@ pub fn confirmed(order_id: Uuid, order: &Order, request_id: String, create_time:
     order_api::Order {
         order_id: order_id.to_string(),
         account: order.account.clone(),
-        state: order_api::OrderState::Confirmed.into(),
+        state: match order.allowed {
+            Allowed::Nothing => order_api::OrderState::Confirmed.into(),
+            Allowed::Whole | Allowed::Partial => order_api::OrderState::Backordered.into(),
+        },
+        waits: order.allowed != Allowed::Nothing,
         lines: lines.collect(),
         total: Some(Money::from_minor(&order.currency, order.total_minor)),
         reason: String::new(),
@@ -71,7 +75,27 @@ pub fn bought(order: order_api::Order) -> Result<Bought, Status> {
         account: order.account,
         lines,
         returned,
+        is_captured: order.state != i32::from(order_api::OrderState::Backordered),
     })
+}
+
+/// What an order allows to be waited for.
+pub fn allowed(allow_backorder: i32, mode: order_api::OrderMode) -> Result<Allowed, Status> {
+    let allowed = match order_api::AllowBackorder::try_from(allow_backorder) {
+        Ok(order_api::AllowBackorder::Unspecified) => return Ok(Allowed::Nothing),
+        Ok(order_api::AllowBackorder::Whole) => Allowed::Whole,
+        Ok(order_api::AllowBackorder::Partial) => Allowed::Partial,
+        Err(_) => {
+            return Err(status::invalid(
+                "allow_backorder",
+                format!("{allow_backorder} is nothing that can be allowed"),
+            ));
+        }
+    };
+    match mode {
+        order_api::OrderMode::Atomic | order_api::OrderMode::Unspecified => Ok(allowed),
+        _ => Err(status::invalid("allow_backorder", "is only for ORDER_MODE_ATOMIC")),
+    }
 }
 
 /// A record.

@@ -1,13 +1,13 @@
 //! An order's branches, in each participant's own language.
 use bytes::{Bytes, BytesMut};
 use participant::TransactionRef;
-use proto::assent::inventory::v1::{InventoryBranch, StockLine};
+use proto::assent::inventory::v1::{BackorderMode, InventoryBranch, StockLine};
 use proto::assent::order::v1::{OrderBranch, OrderLine};
-use proto::assent::payment::v1::PaymentBranch;
+use proto::assent::payment::v1::{PaymentBranch, PaymentOperation};
 use proto::google::r#type::Money;
 
 use super::encoded::{self, Origin};
-use crate::domain::Order;
+use crate::domain::{Allowed, Order};
 
 /// Who asks, and under which name.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +42,11 @@ pub fn of_order(order: &Order, asked: Asked<'_>) -> (InventoryBranch, OrderBranc
     let inventory = InventoryBranch {
         lines: lines.clone().map(|line| StockLine { sku: line.sku.clone(), quantity: line.quantity }).collect(),
         reservation_ids: order.reservation_ids.iter().map(ToString::to_string).collect(),
+        backorder: match order.allowed {
+            Allowed::Nothing => BackorderMode::Unspecified.into(),
+            Allowed::Whole => BackorderMode::Whole.into(),
+            Allowed::Partial => BackorderMode::Partial.into(),
+        },
         ..InventoryBranch::default()
     };
     let stored = OrderBranch {
@@ -58,7 +63,18 @@ pub fn of_order(order: &Order, asked: Asked<'_>) -> (InventoryBranch, OrderBranc
         total: Some(total.clone()),
         client_id: asked.client_id.to_owned(),
         change: None,
+        waits: order.allowed != Allowed::Nothing,
     };
-    let payment = PaymentBranch { account: order.account.clone(), amount: Some(total), ..Default::default() };
+    let operation = match order.allowed {
+        Allowed::Nothing => PaymentOperation::Unspecified,
+        // Captured as it gets its goods.
+        Allowed::Whole | Allowed::Partial => PaymentOperation::Authorise,
+    };
+    let payment = PaymentBranch {
+        account: order.account.clone(),
+        amount: Some(total),
+        operation: operation.into(),
+        ..Default::default()
+    };
     (inventory, stored, payment)
 }

@@ -17,17 +17,32 @@ pub fn of(change: &Change, order: &Bought, plan: &Plan, asked: Asked<'_>) -> Vec
         branches.push(branch("inventory", put_back(change, plan).encode_to_vec()));
     }
     branches.push(branch("order", of_the_order(change, plan, asked).encode_to_vec()));
-    if plan.refund_minor > 0 {
+    if let Some((operation, minor)) = money(change, order, plan) {
         let payment = PaymentBranch {
             account: order.account.clone(),
-            amount: Some(Money::from_minor(&order.currency, plan.refund_minor)),
-            operation: PaymentOperation::Refund.into(),
-            payment_id: change.order_id.to_string(),
+            amount: Some(Money::from_minor(&order.currency, minor)).filter(|_| operation != PaymentOperation::Void),
+            operation: operation.into(),
+            payment_id: match operation {
+                PaymentOperation::Charge => String::new(),
+                _ => change.order_id.to_string(),
+            },
             ..PaymentBranch::default()
         };
         branches.push(branch("payment", payment.encode_to_vec()));
     }
     branches
+}
+
+/// What is done with money, and with how much.
+fn money(change: &Change, order: &Bought, plan: &Plan) -> Option<(PaymentOperation, i64)> {
+    match change.operation {
+        // What is only authorised need not be paid back.
+        Operation::Cancel if !order.is_captured => Some((PaymentOperation::Void, 0)),
+        Operation::Allot if plan.capture_minor == 0 => None,
+        Operation::Allot if change.charged => Some((PaymentOperation::Charge, plan.capture_minor)),
+        Operation::Allot => Some((PaymentOperation::Capture, plan.capture_minor)),
+        _ => (plan.refund_minor > 0).then_some((PaymentOperation::Refund, plan.refund_minor)),
+    }
 }
 
 fn branch(participant: &str, branch: Vec<u8>) -> NewStep {
@@ -65,6 +80,7 @@ fn of_the_order(change: &Change, plan: &Plan, asked: Asked<'_>) -> OrderBranch {
         Operation::Ship => OrderOperation::Ship,
         Operation::Return => OrderOperation::Return,
         Operation::Refund => OrderOperation::Refund,
+        Operation::Allot => OrderOperation::Allot,
     };
     let order_change = OrderChange {
         order_id: change.order_id.to_string(),
@@ -74,6 +90,7 @@ fn of_the_order(change: &Change, plan: &Plan, asked: Asked<'_>) -> OrderBranch {
         lines: change.back.iter().map(line).collect(),
         refund_minor: plan.refund_minor,
         uncaptured: false,
+        allotted_units: plan.allotted_units,
     };
     OrderBranch {
         request_id: asked.request_id.to_owned(),

@@ -1,4 +1,5 @@
 //! BackorderService: what may be owed to orders, and what is.
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use participant::transaction::read_id;
@@ -11,17 +12,25 @@ use tonic::{Request, Response, Status};
 
 use super::wire;
 use crate::domain::{Owed, OwedState, SupplyKind, SupplyPolicy, check_range};
+use crate::reads::Reads;
 use crate::store::backorders;
 
 /// BackorderService.
 pub struct Backorders {
     pool: Pool,
+    /// What is shown of a SKU is to follow its policy.
+    reads: Option<Arc<Reads>>,
 }
 
 impl Backorders {
     /// The service on a database.
     pub fn new(pool: Pool) -> Self {
-        Backorders { pool }
+        Backorders { pool, reads: None }
+    }
+
+    /// The same, where what is shown of stock is kept here.
+    pub fn with_reads(self, reads: Arc<Reads>) -> Self {
+        Backorders { reads: Some(reads), ..self }
     }
 
     async fn policy(&self, sku: &str) -> Result<api::SupplyPolicy, Status> {
@@ -87,6 +96,9 @@ impl BackorderService for Backorders {
         let done =
             self.pool.run(async |connection: &mut PgConnection| backorders::set_policy(connection, &sku, set).await);
         done.await.map_err(|error| status::database(&error))?;
+        if let Some(reads) = &self.reads {
+            reads.forget(&sku);
+        }
         Ok(Response::new(api::SetSupplyPolicyResponse { policy: Some(self.policy(&sku).await?) }))
     }
 

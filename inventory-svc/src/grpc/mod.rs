@@ -11,6 +11,8 @@ mod waitlist;
 mod watch;
 mod wire;
 
+use std::sync::Arc;
+
 use participant::Context;
 use proto::assent::inventory::v1::backorder_service_server::BackorderServiceServer;
 use proto::assent::inventory::v1::inventory_service_server::InventoryServiceServer;
@@ -42,8 +44,10 @@ pub const SERVICES: &[&str] = &[
 /// Adds the services.
 pub fn add_services(context: &Context<Inventory>, routes: Routes) -> Routes {
     let Inventory { strategy, reservations, waitlist, feed, reads, .. } = &*context.resource;
-    let reads = Reads::with(context.pool.clone(), reads.clone());
-    let stock = StockService::new(context.pool.clone(), strategy.clone()).with_feed(feed.clone()).with_reads(reads);
+    let reads = Arc::new(Reads::with(context.pool.clone(), reads.clone()));
+    let stock =
+        StockService::new(context.pool.clone(), strategy.clone()).with_feed(feed.clone()).with_reads(reads.clone());
+    let backorders = Backorders::new(context.pool.clone()).with_reads(reads);
     let reservations = Reservations::new(context.pool.clone(), *reservations);
     let waitlist = Waitlist::new(context.pool.clone(), *waitlist);
     routes
@@ -51,5 +55,5 @@ pub fn add_services(context: &Context<Inventory>, routes: Routes) -> Routes {
         .add_service(ReservationServiceServer::new(reservations))
         .add_service(WaitlistServiceServer::new(waitlist))
         .add_service(LocationServiceServer::new(Locations::new(context.pool.clone())))
-        .add_service(BackorderServiceServer::new(Backorders::new(context.pool.clone())))
+        .add_service(BackorderServiceServer::new(backorders))
 }

@@ -47,8 +47,8 @@ impl StockService {
     }
 
     /// The same, where readings are kept in another way.
-    pub fn with_reads(self, reads: Reads) -> Self {
-        StockService { reads: Arc::new(reads), ..self }
+    pub fn with_reads(self, reads: impl Into<Arc<Reads>>) -> Self {
+        StockService { reads: reads.into(), ..self }
     }
 }
 

@@ -6,15 +6,16 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use crate::domain::{Balance, Denied, Marks, Reading, Stock, WhenOut};
+use crate::domain::{Balance, Denied, Marks, Reading, Stock, SupplyKind, WhenOut};
 
 /// Reads SKUs; those that there are not are left out.
 pub async fn read(pool: &Pool, skus: &[String]) -> Result<HashMap<String, Reading>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT sku, on_hand, held, version, update_time, coalesce(reserved, 0) AS reserved, coalesce(buffer, 0) AS buffer,
                 coalesce(damaged, 0) AS damaged, coalesce(quality_control, 0) AS quality_control,
-                coalesce(marks, 0) AS marks, coalesce(threshold, 0) AS low_at, now() AS as_of
-         FROM stock LEFT JOIN low_stock USING (sku) WHERE sku = ANY($1::text[])",
+                coalesce(marks, 0) AS marks, coalesce(threshold, 0) AS low_at, supply_policy.kind AS supply,
+                now() AS as_of
+         FROM stock LEFT JOIN low_stock USING (sku) LEFT JOIN supply_policy USING (sku) WHERE sku = ANY($1::text[])",
     )
     .bind(skus)
     .fetch_all(pool)
@@ -41,8 +42,12 @@ pub async fn read(pool: &Pool, skus: &[String]) -> Result<HashMap<String, Readin
 }
 
 /// Whether a SKU is sold that is not there: by its policy, where it has one.
-fn when_out(_: &PgRow) -> Result<WhenOut, sqlx::Error> {
-    Ok(WhenOut::Refused)
+fn when_out(row: &PgRow) -> Result<WhenOut, sqlx::Error> {
+    Ok(match row.try_get::<Option<i16>, _>("supply")?.map(SupplyKind::of_code).transpose()? {
+        None => WhenOut::Refused,
+        Some(SupplyKind::Backorder) => WhenOut::Backordered,
+        Some(SupplyKind::Preorder) => WhenOut::Preordered,
+    })
 }
 
 /// Sets at how many a SKU is said to be low; 0: never.

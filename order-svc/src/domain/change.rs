@@ -19,6 +19,8 @@ pub enum Operation {
     Return,
     /// Money is paid back.
     Refund,
+    /// It gets goods that it has waited for.
+    Allot,
 }
 
 impl Operation {
@@ -29,6 +31,7 @@ impl Operation {
             Operation::Ship => EventKind::Shipped,
             Operation::Return => EventKind::Returned,
             Operation::Refund => EventKind::Refunded,
+            Operation::Allot => EventKind::Allotted,
         }
     }
 }
@@ -65,6 +68,8 @@ pub struct Change {
     pub refund_minor: i64,
     /// The money was only authorised: a cancellation pays nothing back.
     pub uncaptured: bool,
+    /// How many units it gets.
+    pub allotted_units: i64,
 }
 
 /// What is to be known of an order for its changes.
@@ -78,6 +83,8 @@ pub struct Life {
     pub refunded_minor: i64,
     /// What the last shipment said.
     pub tracking: String,
+    /// How many units it has got, if it waits for any.
+    pub allotted_units: i64,
 }
 
 /// What is wrong with a change in itself, if anything: the field and how.
@@ -103,10 +110,16 @@ pub fn check(change: &Change) -> Result<(), (String, String)> {
     let wrong = |field: &str, how: &str| Err((format!("change.{field}"), how.to_owned()));
     match change.operation {
         _ if change.refund_minor < 0 => wrong("refund_minor", "must be zero or more"),
-        Operation::Cancel | Operation::Ship | Operation::Refund if returns => {
+        Operation::Cancel | Operation::Ship | Operation::Refund | Operation::Allot if returns => {
             wrong("returned", "must be empty: nothing comes back by this")
         }
-        Operation::Ship if refunds => wrong("refund_minor", "must be zero: nothing is paid back by this"),
+        Operation::Allot if change.allotted_units < 1 => wrong("allotted_units", "must be at least 1"),
+        Operation::Cancel | Operation::Ship | Operation::Return | Operation::Refund if change.allotted_units != 0 => {
+            wrong("allotted_units", "must be zero: nothing is got by this")
+        }
+        Operation::Ship | Operation::Allot if refunds => {
+            wrong("refund_minor", "must be zero: nothing is paid back by this")
+        }
         Operation::Refund if !refunds => wrong("refund_minor", "must be more than zero"),
         Operation::Return if change.returned.is_empty() => wrong("returned", "must name how many of each line"),
         _ => Ok(()),
@@ -121,12 +134,27 @@ pub fn decide(lines: &[Line], total_minor: i64, life: &Life, change: &Change) ->
     let left_minor = total_minor.saturating_sub(life.refunded_minor);
     let mut after = Life { state: first, ..life.clone() };
     match change.operation {
-        Operation::Cancel if change.uncaptured && life.refunded_minor == 0 && change.refund_minor == 0 => (),
-        Operation::Cancel if change.refund_minor != left_minor => {
+        // Of what was not captured nothing is paid back.
+        Operation::Cancel
+            if (change.uncaptured || life.state == State::Backordered)
+                && life.refunded_minor == 0
+                && change.refund_minor == 0 => {}
+        Operation::Cancel if life.state == State::Backordered || change.refund_minor != left_minor => {
             return Err(busy("some of its money was paid back meanwhile"));
         }
         Operation::Cancel | Operation::Refund => (),
         Operation::Ship => after.tracking = change.reason.clone(),
+        Operation::Allot => {
+            let ordered = lines.iter().fold(0_i64, |sum, line| sum.saturating_add(line.quantity));
+            after.allotted_units = life.allotted_units.saturating_add(change.allotted_units);
+            if after.allotted_units > ordered {
+                let message =
+                    format!("{} units were to be given, of {ordered} that were ordered", after.allotted_units);
+                return Err(Refusal::new("ALLOTTED_EXCEEDS_ORDERED", message));
+            }
+            let complete = outcomes.iter().find(|state| **state == State::Confirmed);
+            after.state = complete.copied().filter(|_| after.allotted_units == ordered).unwrap_or(first);
+        }
         Operation::Return => {
             after.returned = take_back(lines, &life.returned, change)?;
             let is_complete = lines.iter().zip(&after.returned).all(|(line, back)| line.quantity == *back);
@@ -209,11 +237,12 @@ mod tests {
             lines: returned.iter().filter(|(_, quantity)| *quantity > 0).map(line).collect(),
             refund_minor,
             uncaptured: false,
+            allotted_units: 0,
         }
     }
 
     fn life(state: State) -> Life {
-        Life { state, returned: Vec::new(), refunded_minor: 0, tracking: String::new() }
+        Life { state, returned: Vec::new(), refunded_minor: 0, tracking: String::new(), allotted_units: 0 }
     }
 
     #[test]
@@ -251,6 +280,25 @@ mod tests {
         assert_eq!(refund(&once, 51).unwrap_err().reason, "REFUND_EXCEEDS_PAID");
         assert_eq!(refund(&once, i64::MAX).unwrap_err().reason, "REFUND_EXCEEDS_PAID");
         assert_eq!(refund(&once, 50).unwrap().refunded_minor, 200);
+    }
+
+    #[test]
+    fn an_order_that_waits_is_confirmed_when_it_has_got_all() {
+        let ordered = lines(&[("a", 2), ("b", 1)]);
+        let allot = |life: &Life, units| {
+            decide(&ordered, 300, life, &Change { allotted_units: units, ..change(Operation::Allot, &[], 0) })
+        };
+        let some = allot(&life(State::Backordered), 2).unwrap();
+        assert_eq!((some.state, some.allotted_units), (State::PartiallyAllocated, 2));
+        assert_eq!(allot(&some, 2).unwrap_err().reason, "ALLOTTED_EXCEEDS_ORDERED");
+        let all = allot(&some, 1).unwrap();
+        assert_eq!(all.state, State::Confirmed);
+        assert_eq!(allot(&all, 1).unwrap_err().reason, "ORDER_NOT_WAITING");
+        let cancel = |life: &Life, minor| decide(&ordered, 300, life, &change(Operation::Cancel, &[], minor));
+        assert_eq!(cancel(&life(State::Backordered), 0).unwrap().refunded_minor, 0, "nothing was captured");
+        assert_eq!(cancel(&life(State::Backordered), 300).unwrap_err().reason, "ORDER_BUSY");
+        assert_eq!(cancel(&some, 0).unwrap_err().reason, "PARTIALLY_ALLOCATED");
+        assert_eq!(cancel(&all, 0).unwrap_err().reason, "ORDER_BUSY", "it was captured meanwhile");
     }
 
     proptest! {

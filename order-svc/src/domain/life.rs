@@ -21,11 +21,15 @@ pub enum State {
     PartiallyReturned,
     /// All of its units have come back.
     Returned,
+    /// It waits for its goods, and has got none.
+    Backordered,
+    /// It waits for its goods, and has got some.
+    PartiallyAllocated,
 }
 
 impl State {
     /// All of them.
-    pub const ALL: [State; 7] = [
+    pub const ALL: [State; 9] = [
         State::Pending,
         State::Confirmed,
         State::Refused,
@@ -33,6 +37,8 @@ impl State {
         State::Shipped,
         State::PartiallyReturned,
         State::Returned,
+        State::Backordered,
+        State::PartiallyAllocated,
     ];
 
     /// As it is stored.
@@ -45,6 +51,8 @@ impl State {
             State::Shipped => 5,
             State::PartiallyReturned => 6,
             State::Returned => 7,
+            State::Backordered => 8,
+            State::PartiallyAllocated => 9,
         }
     }
 
@@ -63,6 +71,8 @@ impl State {
             State::Shipped => "SHIPPED",
             State::PartiallyReturned => "PARTIALLY_RETURNED",
             State::Returned => "RETURNED",
+            State::Backordered => "BACKORDERED",
+            State::PartiallyAllocated => "PARTIALLY_ALLOCATED",
         }
     }
 }
@@ -84,11 +94,13 @@ pub enum EventKind {
     Returned,
     /// Money was paid back.
     Refunded,
+    /// It got goods that it waited for.
+    Allotted,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [EventKind; 7] = [
+    pub const ALL: [EventKind; 8] = [
         EventKind::Placed,
         EventKind::Confirmed,
         EventKind::Refused,
@@ -96,6 +108,7 @@ impl EventKind {
         EventKind::Shipped,
         EventKind::Returned,
         EventKind::Refunded,
+        EventKind::Allotted,
     ];
 
     /// As it is stored.
@@ -108,6 +121,7 @@ impl EventKind {
             EventKind::Shipped => 5,
             EventKind::Returned => 6,
             EventKind::Refunded => 7,
+            EventKind::Allotted => 8,
         }
     }
 
@@ -120,8 +134,11 @@ impl EventKind {
 /// From which state, by what, to which states: the first that applies. None: there was no order yet.
 pub const TRANSITIONS: &[(Option<State>, EventKind, &[State])] = &[
     (None, EventKind::Placed, &[State::Pending]),
-    (Some(State::Pending), EventKind::Confirmed, &[State::Confirmed]),
+    (Some(State::Pending), EventKind::Confirmed, &[State::Confirmed, State::Backordered]),
     (Some(State::Pending), EventKind::Refused, &[State::Refused]),
+    (Some(State::Backordered), EventKind::Allotted, &[State::PartiallyAllocated, State::Confirmed]),
+    (Some(State::Backordered), EventKind::Cancelled, &[State::Cancelled]),
+    (Some(State::PartiallyAllocated), EventKind::Allotted, &[State::PartiallyAllocated, State::Confirmed]),
     (Some(State::Confirmed), EventKind::Cancelled, &[State::Cancelled]),
     (Some(State::Confirmed), EventKind::Shipped, &[State::Shipped]),
     (Some(State::Confirmed), EventKind::Refunded, &[State::Confirmed]),
@@ -142,7 +159,15 @@ pub fn outcomes(from: Option<State>, kind: EventKind) -> &'static [State] {
 pub fn denied(state: State, kind: EventKind) -> Refusal {
     let (reason, message) = match (state, kind) {
         (State::Pending, _) => return busy("it is still being placed"),
+        (_, EventKind::Allotted) => ("ORDER_NOT_WAITING", "the order does not wait for goods"),
         (State::Refused, _) => ("ORDER_REFUSED", "the order was refused: there is nothing that could be changed"),
+        (State::PartiallyAllocated, EventKind::Cancelled) => (
+            "PARTIALLY_ALLOCATED",
+            "the order has got some of its goods: wait for the rest, ship it, and return what is not wanted",
+        ),
+        (State::Backordered | State::PartiallyAllocated, _) => {
+            ("NOT_ALLOCATED", "the order still waits for goods, which are not paid yet")
+        }
         (State::Cancelled, _) => ("ALREADY_CANCELLED", "the order was cancelled"),
         (State::Confirmed, EventKind::Returned) => ("NOT_SHIPPED", "the order was not shipped yet: cancel it instead"),
         (State::Shipped | State::PartiallyReturned | State::Returned, EventKind::Cancelled) => {
@@ -178,6 +203,7 @@ mod tests {
                 EventKind::Shipped => "ShipOrder",
                 EventKind::Returned => "ReturnOrder",
                 EventKind::Refunded => "RefundOrder",
+                EventKind::Allotted => "goods come",
             };
             let from = from.map_or("(none)", State::name);
             let to: Vec<&str> = to.iter().map(|state| state.name()).collect();

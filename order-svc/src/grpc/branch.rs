@@ -30,15 +30,15 @@ fn decode_order(branch: OrderBranch) -> Result<NewOrder, InvalidBranch> {
         }
         lines.push(Line { sku: line.sku, quantity: line.quantity, unit_price_minor });
     }
-    let OrderBranch { account, request_id, client_id, .. } = branch;
-    let order = NewOrder { account, request_id, currency, lines, total_minor, client_id };
+    let OrderBranch { account, request_id, client_id, waits, .. } = branch;
+    let order = NewOrder { account, request_id, currency, lines, total_minor, client_id, waits };
     domain::check(&order).map_err(|(field, wrong)| invalid(&field, wrong))?;
     Ok(order)
 }
 
 fn decode_change(branch: OrderBranch, change: OrderChange) -> Result<Change, InvalidBranch> {
-    let OrderBranch { account, request_id, lines, total, client_id, .. } = branch;
-    if !account.is_empty() || !lines.is_empty() || total.is_some() {
+    let OrderBranch { account, request_id, lines, total, client_id, waits, .. } = branch;
+    if waits || !account.is_empty() || !lines.is_empty() || total.is_some() {
         return Err(invalid("change", "can't be beside an order to write down".to_owned()));
     }
     let order_id =
@@ -48,19 +48,30 @@ fn decode_change(branch: OrderBranch, change: OrderChange) -> Result<Change, Inv
         OrderOperation::Ship => Operation::Ship,
         OrderOperation::Return => Operation::Return,
         OrderOperation::Refund => Operation::Refund,
+        OrderOperation::Allot => Operation::Allot,
         OrderOperation::Unspecified => {
             return Err(invalid("change.operation", "says nothing that can become of an order".to_owned()));
         }
     };
-    let OrderChange { reason, returned, lines, refund_minor, uncaptured, .. } = change;
+    let OrderChange { reason, returned, lines, refund_minor, uncaptured, allotted_units, .. } = change;
     let line = |line: proto::assent::order::v1::ReturnLine| ReturnLine {
         damaged: line.condition() == ReturnCondition::Damaged,
         sku: line.sku,
         quantity: line.quantity,
     };
     let lines = lines.into_iter().map(line).collect();
-    let change =
-        Change { order_id, operation, client_id, request_id, reason, returned, lines, refund_minor, uncaptured };
+    let change = Change {
+        order_id,
+        operation,
+        client_id,
+        request_id,
+        reason,
+        returned,
+        lines,
+        refund_minor,
+        uncaptured,
+        allotted_units,
+    };
     domain::check_change(&change).map_err(|(field, wrong)| invalid(&field, wrong))?;
     Ok(change)
 }

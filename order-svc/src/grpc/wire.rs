@@ -38,6 +38,8 @@ pub fn order(order: Order) -> api::Order {
         version: order.version,
         refunded: Some(order.refunded_minor).filter(|minor| *minor != 0).and_then(money),
         tracking: order.tracking,
+        waits: order.content.waits,
+        allotted_units: order.allotted_units,
     }
 }
 
@@ -57,6 +59,7 @@ pub fn event(of: &Order, event: Event) -> api::OrderEvent {
         EventKind::Shipped => api::OrderEventKind::Shipped,
         EventKind::Returned => api::OrderEventKind::Returned,
         EventKind::Refunded => api::OrderEventKind::Refunded,
+        EventKind::Allotted => api::OrderEventKind::Allotted,
     };
     let line = |ReturnLine { sku, quantity, damaged }| {
         let condition = if damaged { api::ReturnCondition::Damaged } else { api::ReturnCondition::Sellable };
@@ -86,6 +89,8 @@ fn state_to_wire(state: State) -> api::OrderState {
         State::Shipped => api::OrderState::Shipped,
         State::PartiallyReturned => api::OrderState::PartiallyReturned,
         State::Returned => api::OrderState::Returned,
+        State::Backordered => api::OrderState::Backordered,
+        State::PartiallyAllocated => api::OrderState::PartiallyAllocated,
     }
 }
 

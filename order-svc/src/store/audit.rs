@@ -75,7 +75,7 @@ async fn changing(
     Ok(wrong)
 }
 
-type LifeRow = (Uuid, i16, i64, Option<String>, i64, Option<String>, Option<i64>, Option<bool>);
+type LifeRow = (Uuid, i16, i64, Option<String>, i64, Option<String>, Option<i64>, Option<bool>, Option<bool>, i64);
 
 struct EventRow {
     sequence: i64,
@@ -83,6 +83,7 @@ struct EventRow {
     state: i16,
     lines: Vec<ReturnLine>,
     refund_minor: i64,
+    allotted_units: i64,
 }
 
 /// Checks order-life.
@@ -100,7 +101,7 @@ async fn histories(connection: &mut PgConnection) -> Result<Check, sqlx::Error> 
     loop {
         let page: Vec<LifeRow> = sqlx::query_as(
             "SELECT l.order_id, l.state, l.version, l.returned::text, l.refunded_minor, o.lines::text, o.total_minor,
-                    o.refused
+                    o.refused, o.waits, l.allotted_units
              FROM order_life l LEFT JOIN orders o USING (order_id) WHERE l.order_id > $1 ORDER BY 1 LIMIT $2",
         )
         .bind(after)
@@ -124,29 +125,36 @@ async fn events(
     connection: &mut PgConnection,
     order_ids: Vec<Uuid>,
 ) -> Result<HashMap<Uuid, Vec<EventRow>>, sqlx::Error> {
-    let rows: Vec<(Uuid, i64, i16, i16, Option<String>, i64)> = sqlx::query_as(
-        "SELECT order_id, sequence, kind, state, lines::text, refund_minor FROM order_event
+    let rows: Vec<(Uuid, i64, i16, i16, Option<String>, i64, i64)> = sqlx::query_as(
+        "SELECT order_id, sequence, kind, state, lines::text, refund_minor, coalesce(allotted_units, 0) FROM order_event
          WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, sequence",
     )
     .bind(order_ids)
     .fetch_all(connection)
     .await?;
     let mut events: HashMap<Uuid, Vec<EventRow>> = HashMap::new();
-    for (order_id, sequence, kind, state, lines, refund_minor) in rows {
+    for (order_id, sequence, kind, state, lines, refund_minor, allotted_units) in rows {
         let lines = return_lines_from(lines.as_deref())?;
-        events.entry(order_id).or_default().push(EventRow { sequence, kind, state, lines, refund_minor });
+        events.entry(order_id).or_default().push(EventRow {
+            sequence,
+            kind,
+            state,
+            lines,
+            refund_minor,
+            allotted_units,
+        });
     }
     Ok(events)
 }
 
 /// In what an order differs from its history.
 fn differences(row: LifeRow, history: &[EventRow]) -> Result<Vec<String>, sqlx::Error> {
-    let (_, state, version, returned, refunded_minor, lines, total_minor, refused) = row;
+    let (_, state, version, returned, refunded_minor, lines, total_minor, refused, waits, allotted_units) = row;
     let (Some(lines), Some(total_minor), Some(false)) = (lines, total_minor, refused) else {
         return Ok(vec!["something has happened to an order that was never confirmed".to_owned()]);
     };
     let mut wrong = Vec::new();
-    let mut now = (State::Confirmed, 2);
+    let mut now = (if waits == Some(true) { State::Backordered } else { State::Confirmed }, 2);
     let (mut refunds, mut by_events) = (0_i128, BTreeMap::<&str, i128>::new());
     for event in history {
         let (kind, to) = (EventKind::of_code(event.kind), State::of_code(event.state));
@@ -167,6 +175,10 @@ fn differences(row: LifeRow, history: &[EventRow]) -> Result<Vec<String>, sqlx::
     }
     if (State::of_code(state), version) != (Some(now.0), now.1) {
         wrong.push(format!("it is {state} at version {version}, its history ends with {} at {}", now.0.code(), now.1));
+    }
+    let by_history: i128 = history.iter().map(|event| i128::from(event.allotted_units)).sum();
+    if i128::from(allotted_units) != by_history {
+        wrong.push(format!("{allotted_units} units were got, {by_history} by its history"));
     }
     if i128::from(refunded_minor) != refunds || refunds > i128::from(total_minor) {
         wrong.push(format!("{refunded_minor} were paid back, {refunds} by its history, of {total_minor} paid"));

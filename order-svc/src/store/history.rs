@@ -96,6 +96,7 @@ async fn beginnings(connection: &mut PgConnection, order: &Order) -> Result<Vec<
     let (kind, state) = match order.state {
         State::Pending => return Ok(vec![placed]),
         State::Refused => (EventKind::Refused, State::Refused),
+        _ if order.content.waits => (EventKind::Confirmed, State::Backordered),
         _ => (EventKind::Confirmed, State::Confirmed),
     };
     let decided: Option<Option<DateTime<Utc>>> =

@@ -21,7 +21,7 @@ pub struct Standing {
     pub changing: bool,
 }
 
-type Row = (Uuid, String, i64, i16, Option<String>, Option<i64>, Option<String>, bool);
+type Row = (Uuid, String, i64, i16, Option<String>, Option<i64>, Option<String>, bool, Option<i64>);
 
 /// Orders as they stand, locked until the end of the local transaction. What comes later finds what this has written.
 pub async fn lock(connection: &mut PgConnection, order_ids: &[Uuid]) -> Result<HashMap<Uuid, Standing>, sqlx::Error> {
@@ -37,21 +37,23 @@ pub async fn lock(connection: &mut PgConnection, order_ids: &[Uuid]) -> Result<H
 pub async fn look(connection: &mut PgConnection, order_ids: &[Uuid]) -> Result<HashMap<Uuid, Standing>, sqlx::Error> {
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT order_id, lines::text, total_minor, state, returned::text, refunded_minor, tracking,
-                pending_id IS NOT NULL
+                pending_id IS NOT NULL, allotted_units
          FROM order_with_state WHERE order_id = ANY($1::uuid[])",
     )
     .bind(order_ids)
     .fetch_all(connection)
     .await?;
-    let standing = |(order_id, lines, total_minor, state, returned, refunded_minor, tracking, changing): Row| {
-        let life = Life {
-            state: state_of(state)?,
-            returned: returned_from(returned.as_deref())?,
-            refunded_minor: refunded_minor.unwrap_or_default(),
-            tracking: tracking.unwrap_or_default(),
+    let standing =
+        |(order_id, lines, total_minor, state, returned, refunded_minor, tracking, changing, allotted): Row| {
+            let life = Life {
+                state: state_of(state)?,
+                returned: returned_from(returned.as_deref())?,
+                refunded_minor: refunded_minor.unwrap_or_default(),
+                tracking: tracking.unwrap_or_default(),
+                allotted_units: allotted.unwrap_or_default(),
+            };
+            Ok((order_id, Standing { lines: lines::from_json(&lines)?, total_minor, life, changing }))
         };
-        Ok((order_id, Standing { lines: lines::from_json(&lines)?, total_minor, life, changing }))
-    };
     rows.into_iter().map(standing).collect()
 }
 
@@ -63,13 +65,15 @@ pub async fn hold(connection: &mut PgConnection, changes: &[(Uuid, Uuid, Life)])
     let returned = changes.iter().map(|(_, _, life)| returned_to(&life.returned)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
         "INSERT INTO order_life (order_id, state, version, pending_id, pending_state, pending_returned,
-                                 pending_refunded_minor, pending_tracking)
-         SELECT order_id, $7, 2, transaction_id, state, returned::jsonb, refunded_minor, tracking
-         FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $5::bigint[], $6::text[])
-              AS c (transaction_id, order_id, state, returned, refunded_minor, tracking)
+                                 pending_refunded_minor, pending_tracking, pending_allotted_units)
+         SELECT order_id, CASE WHEN o.waits THEN $8 ELSE $7 END, 2, transaction_id, c.state, c.returned::jsonb,
+                c.refunded_minor, c.tracking, c.allotted_units
+         FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $5::bigint[], $6::text[], $9::bigint[])
+              AS c (transaction_id, order_id, state, returned, refunded_minor, tracking, allotted_units)
+         JOIN orders o USING (order_id)
          ON CONFLICT (order_id) DO UPDATE SET pending_id = excluded.pending_id, pending_state = excluded.pending_state,
              pending_returned = excluded.pending_returned, pending_refunded_minor = excluded.pending_refunded_minor,
-             pending_tracking = excluded.pending_tracking",
+             pending_tracking = excluded.pending_tracking, pending_allotted_units = excluded.pending_allotted_units",
     )
     .bind(changes.iter().map(|(transaction_id, _, _)| *transaction_id).collect::<Vec<_>>())
     .bind(changes.iter().map(|(_, order_id, _)| *order_id).collect::<Vec<_>>())
@@ -78,6 +82,8 @@ pub async fn hold(connection: &mut PgConnection, changes: &[(Uuid, Uuid, Life)])
     .bind(changes.iter().map(|(_, _, life)| life.refunded_minor).collect::<Vec<_>>())
     .bind(changes.iter().map(|(_, _, life)| life.tracking.as_str()).collect::<Vec<_>>())
     .bind(State::Confirmed.code())
+    .bind(State::Backordered.code())
+    .bind(changes.iter().map(|(_, _, life)| life.allotted_units).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
@@ -91,7 +97,7 @@ pub async fn release(connection: &mut PgConnection, changes: &[(Uuid, Uuid)]) ->
     let order_ids: Vec<Uuid> = changes.iter().map(|(_, order_id)| *order_id).collect();
     let released = sqlx::query(
         "UPDATE order_life SET pending_id = NULL, pending_state = NULL, pending_returned = NULL,
-                pending_refunded_minor = NULL, pending_tracking = NULL
+                pending_refunded_minor = NULL, pending_tracking = NULL, pending_allotted_units = NULL
          FROM unnest($1::uuid[], $2::uuid[]) AS c (transaction_id, order_id)
          WHERE order_life.order_id = c.order_id AND order_life.pending_id = c.transaction_id",
     )

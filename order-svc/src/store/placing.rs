@@ -20,12 +20,12 @@ pub async fn insert(
     let lines = orders.iter().map(|(_, order)| lines::to_json(&order.lines)).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
         "INSERT INTO orders (order_id, account, request_id, currency, total_minor, lines, create_time, unconfirmed,
-                             client_id)
+                             client_id, waits)
          SELECT order_id, account, request_id, currency, total_minor, lines::jsonb, create_time, $8,
-                nullif(client_id, '')
+                nullif(client_id, ''), nullif(waits, false)
          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[],
-                     $9::text[])
-              AS o (order_id, account, request_id, currency, total_minor, lines, create_time, client_id)",
+                     $9::text[], $10::boolean[])
+              AS o (order_id, account, request_id, currency, total_minor, lines, create_time, client_id, waits)",
     )
     .bind(orders.iter().map(|(order_id, _)| *order_id).collect::<Vec<_>>())
     .bind(column(|order| &order.account))
@@ -36,6 +36,7 @@ pub async fn insert(
     .bind(orders.iter().map(|(order_id, _)| create_time(*order_id)).collect::<Vec<_>>())
     .bind(unconfirmed)
     .bind(column(|order| &order.client_id))
+    .bind(orders.iter().map(|(_, order)| order.waits).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

@@ -23,6 +23,9 @@ struct Row {
     returned: Option<String>,
     refunded_minor: Option<i64>,
     tracking: Option<String>,
+    waits: Option<bool>,
+    allotted_units: Option<i64>,
+    pending_allotted_units: Option<i64>,
     pending_id: Option<Uuid>,
     pending_state: Option<i16>,
     pending_returned: Option<String>,
@@ -36,8 +39,8 @@ impl TryFrom<Row> for Order {
     fn try_from(row: Row) -> Result<Self, sqlx::Error> {
         let Row { account, request_id, currency, total_minor, .. } = row;
         let lines = lines::from_json(&row.lines)?;
-        let client_id = row.client_id.unwrap_or_default();
-        let content = NewOrder { account, request_id, currency, total_minor, lines, client_id };
+        let (client_id, waits) = (row.client_id.unwrap_or_default(), row.waits.unwrap_or_default());
+        let content = NewOrder { account, request_id, currency, total_minor, lines, client_id, waits };
         let state = state_of(row.state)?;
         let pending = match (row.pending_id, row.pending_state) {
             (Some(transaction_id), Some(state)) => Some((
@@ -47,6 +50,7 @@ impl TryFrom<Row> for Order {
                     returned: life::returned_from(row.pending_returned.as_deref())?,
                     refunded_minor: row.pending_refunded_minor.unwrap_or_default(),
                     tracking: row.pending_tracking.unwrap_or_default(),
+                    allotted_units: row.pending_allotted_units.unwrap_or_default(),
                 },
             )),
             _ => None,
@@ -59,6 +63,7 @@ impl TryFrom<Row> for Order {
             returned: life::returned_from(row.returned.as_deref())?,
             refunded_minor: row.refunded_minor.unwrap_or_default(),
             tracking: row.tracking.unwrap_or_default(),
+            allotted_units: row.allotted_units.unwrap_or_default(),
             pending,
             reason: row.reason,
             reason_message: row.reason_message,
@@ -69,7 +74,7 @@ impl TryFrom<Row> for Order {
 
 /// What is read of orders, up to the condition.
 const SELECT: &str = "SELECT order_id, account, request_id, state, currency, total_minor, lines::text AS lines, reason,
-        reason_message, create_time, client_id, version, returned::text AS returned, refunded_minor, tracking, pending_id,
+        reason_message, create_time, client_id, waits, allotted_units, pending_allotted_units, version, returned::text AS returned, refunded_minor, tracking, pending_id,
         pending_state, pending_returned::text AS pending_returned, pending_refunded_minor, pending_tracking
         FROM order_with_state WHERE order_id ";
 
@@ -125,9 +130,13 @@ pub async fn list(
         }
         Some(State::Confirmed) => " AND state = 2",
         Some(State::Refused) => " AND refused",
-        Some(State::Cancelled | State::Shipped | State::PartiallyReturned | State::Returned) => "",
+        Some(State::Backordered) => " AND waits AND state = 8",
+        Some(
+            State::Cancelled | State::Shipped | State::PartiallyReturned | State::Returned | State::PartiallyAllocated,
+        ) => "",
     });
-    if let Some(state) = filter.state.filter(|state| state.code() > State::Refused.code()) {
+    let of_life = |state: &State| state.code() > State::Refused.code() && *state != State::Backordered;
+    if let Some(state) = filter.state.filter(of_life) {
         query.push(" AND order_id IN (SELECT order_id FROM order_life WHERE state = ").push_bind(state.code());
         query.push(" AND order_id < ").push_bind(before).push(")");
     }

@@ -25,6 +25,7 @@ fn change(order: &PreparedBranch<Branch>, operation: Operation, back: &[(&str, i
         lines: back.iter().filter(|(_, quantity)| *quantity > 0).map(line).collect(),
         refund_minor,
         uncaptured: false,
+        allotted_units: 0,
     }
 }
 
@@ -259,4 +260,46 @@ fn changes_are_checked_as_they_are_read() {
     assert_eq!(refused(&|change| change.refund_minor = -1), "branch.change.refund_minor");
     let cancel = api::OrderOperation::Cancel.into();
     assert_eq!(refused(&|change| change.operation = cancel), "branch.change.returned");
+}
+
+#[tokio::test]
+async fn an_order_that_waits_gets_each_allotment_once() {
+    let (_postgres, pool, service) = start().await;
+    let Branch::Place(content) = &*order("ann", &[("mug", 2, 100), ("pot", 1, 50)]).branch else { unreachable!() };
+    let waiting = testing::branch(Branch::Place(crate::domain::NewOrder { waits: true, ..content.clone() }));
+    assert!(prepare(&Orders, &pool, std::slice::from_ref(&waiting)).await[0].is_ok());
+    commit(&Orders, &pool, std::slice::from_ref(&waiting)).await;
+    let shown = async || {
+        let order = read(&service, &waiting).await.unwrap();
+        (order.state(), order.allotted_units)
+    };
+    assert_eq!(shown().await, (api::OrderState::Backordered, 0));
+    let allot = |units: i64, reason: &str| {
+        let allot =
+            Change { allotted_units: units, reason: reason.to_owned(), ..change(&waiting, Operation::Allot, &[], 0) };
+        branch(allot)
+    };
+    let vote = async |one: &PreparedBranch<Branch>| {
+        let vote = prepare(&Orders, &pool, std::slice::from_ref(one)).await.remove(0);
+        vote.err().map(|refusal| refusal.reason).unwrap_or_default()
+    };
+    assert_eq!(vote(&branch(change(&waiting, Operation::Ship, &[], 0))).await, "NOT_ALLOCATED");
+    let first = allot(1, "allotment 1");
+    assert_eq!(vote(&first).await, "");
+    abort(&Orders, &pool, std::slice::from_ref(&first)).await;
+    assert_eq!(shown().await, (api::OrderState::Backordered, 0));
+    let again = allot(1, "allotment 1");
+    assert_eq!(vote(&again).await, "");
+    commit(&Orders, &pool, &[again]).await;
+    assert_eq!(shown().await, (api::OrderState::PartiallyAllocated, 1));
+    assert_eq!(vote(&allot(1, "allotment 1")).await, "ORDER_NOT_WAITING");
+    let rest = allot(2, "allotment 2");
+    assert_eq!(vote(&rest).await, "");
+    commit(&Orders, &pool, &[rest]).await;
+    assert_eq!(shown().await, (api::OrderState::Confirmed, 3));
+    assert_eq!(vote(&allot(1, "allotment 3")).await, "ORDER_NOT_WAITING");
+    assert_eq!(audit(&Orders, &pool, &[]).await, [""; 0]);
+    sqlx::query("UPDATE order_life SET allotted_units = 2").execute(&*pool).await.unwrap();
+    let wrong = format!("order-life {}: 2 units were got, 3 by its history", waiting.transaction_id);
+    assert_eq!(audit(&Orders, &pool, &[]).await, [wrong]);
 }
