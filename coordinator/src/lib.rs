@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use participant::{postgres, server, telemetry};
+use participant::{metrics, postgres, server, telemetry};
 use uuid::Uuid;
 
 pub use config::Args;
@@ -58,6 +58,14 @@ pub async fn run() -> anyhow::Result<()> {
     tokio::spawn(recover::take_over(coordinator.clone()));
     tokio::spawn(saga::take_over(coordinator.clone()));
     tokio::spawn(collect::collect(coordinator.clone()));
+    if let Some(listen) = coordinator.args.service.metrics {
+        let store = coordinator.store.clone();
+        let in_doubt = move || {
+            let store = store.clone();
+            async move { store.in_doubt().await }
+        };
+        tokio::spawn(metrics::serve(listen, in_doubt));
+    }
     let serving = server::serve(coordinator.args.listen, grpc::routes(&coordinator), grpc::SERVICES);
     let ended = tokio::select! {
         served = serving => served.map_err(anyhow::Error::from),

@@ -19,6 +19,9 @@ pub struct ServiceArgs {
     /// How often garbage is collected, in milliseconds
     #[arg(long, env = "ASSENT_COLLECT_INTERVAL_MS", default_value_t = 10_000)]
     pub collect_interval_ms: u64,
+    /// Where figures for Prometheus are served (GET /metrics); nowhere if not given
+    #[arg(long, env = "ASSENT_METRICS", value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
     /// Form of the log on stderr: text or json
     #[arg(long, env = "ASSENT_LOG_FORMAT", default_value = "text")]
     pub log_format: crate::telemetry::LogFormat,

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::crash_point;
+use crate::metrics;
 use crate::pool::silent;
 use crate::postgres::{Failure, classify};
 
@@ -284,6 +285,7 @@ impl<W: Work> Writer<W> {
                     stack.push(first);
                 }
                 Err(Run::Refused(cause) | Run::Again(cause)) => {
+                    metrics::DOUBTS.add(u64::try_from(entries.len()).unwrap_or_default());
                     for (entry, reply) in entries.iter().zip(replies) {
                         reply.send(self.work.doubt(entry, &cause));
                     }
@@ -349,6 +351,7 @@ impl<W: Work> Writer<W> {
         connection: &mut PgConnection,
         entries: &[W::Entry],
     ) -> Result<Vec<W::Reply>, sqlx::Error> {
+        let began = Instant::now();
         let lazy = entries.iter().all(|entry| W::urgency(entry) == Urgency::Lazy);
         crash_point::pass("batch.before_begin");
         connection.execute(if lazy { "BEGIN; SET LOCAL synchronous_commit = off" } else { "BEGIN" }).await?;
@@ -358,6 +361,9 @@ impl<W: Work> Writer<W> {
         crash_point::pass("batch.before_commit");
         connection.execute("COMMIT").await?;
         self.work.committed();
+        metrics::BATCHES.add(1);
+        metrics::ENTRIES.add(u64::try_from(entries.len()).unwrap_or_default());
+        metrics::BATCH_MICROS.add(u64::try_from(began.elapsed().as_micros()).unwrap_or_default());
         crash_point::pass("batch.after_commit");
         Ok(replies)
     }

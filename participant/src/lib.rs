@@ -17,6 +17,7 @@ mod explained;
 pub mod group_commit;
 mod grpc;
 mod log;
+pub mod metrics;
 pub mod names;
 pub mod own_request;
 pub mod own_write;

@@ -10,7 +10,7 @@ use tonic::service::Routes;
 use crate::log::Log;
 use crate::sweeper::Sweeper;
 use crate::writers::Writers;
-use crate::{ParticipantArgs, Pool, Resource, collector, grpc, postgres, server, telemetry};
+use crate::{ParticipantArgs, Pool, Resource, collector, grpc, metrics, postgres, server, telemetry};
 
 /// Connections for reads and for a service's own writes.
 const CONNECTIONS: u32 = 8;
@@ -58,6 +58,14 @@ pub async fn run<R: Resource>(
         .context("can't bring the service's schema up to date")?;
     let (resource, log) = (Arc::new(resource), Log::new(pool.clone()));
     let writers = Writers::start(&resource, &postgres::connect_options(&url, name)?);
+    if let Some(listen) = args.service.metrics {
+        let log = log.clone();
+        let in_doubt = move || {
+            let log = log.clone();
+            async move { log.in_doubt().await }
+        };
+        tokio::spawn(metrics::serve(listen, in_doubt));
+    }
     tokio::spawn(Sweeper::new(&args, log.clone(), writers.clone())?.sweep());
     tokio::spawn(collector::collect(args, log.clone(), pool.clone()));
     let participant = participant_service(resource.clone(), writers, log);

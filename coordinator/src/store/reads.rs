@@ -1,5 +1,6 @@
 //! Reads of records.
 use chrono::{DateTime, Utc};
+use participant::metrics::InDoubt;
 use participant::{Refusal, names};
 use protocol::record::RecordState;
 use sqlx::postgres::PgRow;
@@ -46,6 +47,20 @@ impl FromRow<'_, PgRow> for Record {
 }
 
 impl Store {
+    /// How many records, of orders and sagas, are not decided.
+    pub async fn in_doubt(&self) -> Result<InDoubt, sqlx::Error> {
+        let (count, oldest_seconds) = sqlx::query_as(
+            "SELECT count(*), coalesce(extract(epoch FROM now() - min(r.create_time)), 0)::float8
+             FROM record r
+             JOIN (SELECT transaction_id FROM undecided UNION ALL SELECT transaction_id FROM open_saga) u
+                  USING (transaction_id)
+             WHERE r.state = 1",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(InDoubt { count, oldest_seconds })
+    }
+
     /// One record.
     pub async fn record(&self, transaction_id: Uuid) -> Result<Option<Record>, sqlx::Error> {
         sqlx::query_as(select_record!("WHERE r.transaction_id = $1"))

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use crate::audit::{Check, Violation};
 use crate::group_commit::Stopped;
 use crate::log::{Reply, Row};
-use crate::{Refusal, TransactionRef, names, status};
+use crate::{Refusal, TransactionRef, metrics, names, status};
 
 /// Entries in one request, at most.
 pub const MAX_ENTRIES: usize = 5_000;
@@ -63,6 +63,18 @@ pub fn refusal_to_wire(refusal: Refusal) -> api::Refusal {
 
 /// A vote and its reason. Whatever is no vote is doubt.
 pub fn vote(reply: Reply) -> (api::Vote, Option<api::Refusal>) {
+    let (vote, refusal) = vote_of(reply);
+    let counter = match vote {
+        api::Vote::Yes => &metrics::YES,
+        api::Vote::No => &metrics::NO,
+        api::Vote::Forgotten => &metrics::FORGOTTEN,
+        api::Vote::Unknown | api::Vote::Unspecified => &metrics::UNKNOWN,
+    };
+    counter.add(1);
+    (vote, refusal)
+}
+
+fn vote_of(reply: Reply) -> (api::Vote, Option<api::Refusal>) {
     match reply {
         Reply::Voted(Vote::Yes, _) => (api::Vote::Yes, None),
         Reply::Voted(Vote::No, refusal) => (api::Vote::No, refusal.map(refusal_to_wire)),

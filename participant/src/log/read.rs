@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Log, Row, state_code, state_of};
 use crate::audit::Check;
+use crate::metrics::InDoubt;
 use crate::{PreparedBranch, Refusal, Resource, TransactionRef, names};
 
 /// The columns of a row; they are read by name.
@@ -72,6 +73,17 @@ impl Log {
         .bind(limit)
         .fetch_all(&self.pool)
         .await
+    }
+
+    /// How much is in doubt.
+    pub async fn in_doubt(&self) -> Result<InDoubt, sqlx::Error> {
+        let (count, oldest_seconds) = sqlx::query_as(
+            "SELECT count(*), coalesce(extract(epoch FROM now() - min(create_time)), 0)::float8
+             FROM branch_log WHERE state = 1",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(InDoubt { count, oldest_seconds })
     }
 
     /// Has the service check its invariants, in one snapshot with the rows in doubt.
