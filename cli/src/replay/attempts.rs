@@ -150,10 +150,9 @@ pub async fn place(
             request_id: request_id(&invoice.number, attempt),
             account: invoice.account.clone(),
             lines: lines.clone(),
-            timeout_ms: 0,
             mode: wire::OrderMode::from(how.mode).into(),
             shipping: how.shipping.as_bytes().to_vec(),
-            reservation_ids: Vec::new(),
+            ..wire::PlaceOrderRequest::default()
         };
         let mut request = services.request(message);
         if repeats > 0 {
