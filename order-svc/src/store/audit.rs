@@ -121,11 +121,14 @@ async fn histories(connection: &mut PgConnection) -> Result<Check, sqlx::Error> 
     }
 }
 
+/// An event as it is stored: order, sequence, kind, state, lines, refund, allotted units.
+type Stored = (Uuid, i64, i16, i16, Option<String>, i64, i64);
+
 async fn events(
     connection: &mut PgConnection,
     order_ids: Vec<Uuid>,
 ) -> Result<HashMap<Uuid, Vec<EventRow>>, sqlx::Error> {
-    let rows: Vec<(Uuid, i64, i16, i16, Option<String>, i64, i64)> = sqlx::query_as(
+    let rows: Vec<Stored> = sqlx::query_as(
         "SELECT order_id, sequence, kind, state, lines::text, refund_minor, coalesce(allotted_units, 0) FROM order_event
          WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, sequence",
     )
