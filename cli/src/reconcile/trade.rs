@@ -198,7 +198,7 @@ fn ordered(order: &order::Order, in_detail: bool) -> Result<Ordered, Failure> {
         ),
         total_minor,
         lines,
-        waits: false,
+        waits: order.waits,
     })
 }
 
