@@ -208,6 +208,7 @@ fn coordinator() -> Vec<Vec<u8>> {
             lines: order_lines(),
             timeout_ms: 500,
             mode: 1,
+            allow_backorder: 1,
             reservation_ids: vec![ID.to_owned()],
             shipping: b"london 2".to_vec(),
         }
