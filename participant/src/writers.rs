@@ -101,7 +101,7 @@ impl<R: Resource> Alone<R> {
         batches: GroupCommit<LogWork<R>>,
     ) -> Result<Vec<Reply>, Stopped> {
         let entered = entries.iter().map(async |entry| {
-            let Entry::Execute { step, branch, must_succeed, .. } = entry else { return Ok(None) };
+            let Entry::Execute { step, branch: Ok(branch), must_succeed, .. } = entry else { return Ok(None) };
             let transaction_id = step.transaction.transaction_id;
             let asked = StepBranch { transaction_id, step: step.step.clone(), branch: branch.clone() };
             self.resource.enter_step(&asked, *must_succeed).await.map(|()| Some(transaction_id))

@@ -8,19 +8,22 @@ use super::service::page_size_of;
 use super::wire;
 use crate::log::{Entry, Log, Reply, StepRef, StepRow};
 use crate::transaction::{TransactionRef, read_id};
-use crate::{Refusal, Resource, names, paging, status};
+use crate::{InvalidBranch, Refusal, Resource, names, paging, status};
 
 /// Reads the steps of an EXECUTE.
 pub fn executes<R: Resource>(resource: &R, steps: Vec<api::ExecuteStep>) -> Result<Vec<Entry<R::Branch>>, Status> {
     wire::check_count("steps", steps.len())?;
     let read = |(place, asked): (usize, api::ExecuteStep)| {
         let step = step_ref(&format!("steps[{place}].step"), asked.step)?;
-        let branch = resource
-            .decode_step(&step.step, &asked.branch)
-            .map_err(|invalid| status::invalid(format!("steps[{place}].{}", invalid.field), invalid.description))?;
-        Ok(Entry::Execute { step, bytes: asked.branch, branch: branch.into(), must_succeed: asked.must_succeed })
+        let branch = resource.decode_step(&step.step, &asked.branch).map(Into::into).map_err(unreadable);
+        Ok(Entry::Execute { step, bytes: asked.branch, branch, must_succeed: asked.must_succeed })
     };
     steps.into_iter().enumerate().map(read).collect()
+}
+
+/// Asked again it would be read no better, and a saga can't turn on an error: this is a refusal, which is kept.
+fn unreadable(invalid: InvalidBranch) -> Refusal {
+    Refusal::new("INVALID_BRANCH", invalid.to_string()).with("field", invalid.field)
 }
 
 /// Reads the steps of a COMPENSATE.

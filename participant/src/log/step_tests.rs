@@ -97,8 +97,11 @@ impl World {
     }
 
     async fn ask(&self, step: &StepRef, must_succeed: bool) -> StepResult {
-        let entry =
-            Entry::Execute { step: step.clone(), bytes: Vec::new(), branch: String::new().into(), must_succeed };
+        self.ask_for(step, Ok(String::new().into()), must_succeed).await
+    }
+
+    async fn ask_for(&self, step: &StepRef, branch: Result<Arc<String>, Refusal>, must_succeed: bool) -> StepResult {
+        let entry = Entry::Execute { step: step.clone(), bytes: Vec::new(), branch, must_succeed };
         match self.writer.submit(entry).await.unwrap() {
             Reply::Stepped(result, _) => result,
             other => panic!("{other:?}"),
@@ -128,6 +131,22 @@ impl World {
 fn step(name: &str, ahead_ms: i64) -> StepRef {
     let transaction = TransactionRef { transaction_id: Uuid::now_v7(), deadline_unix_ms: now_unix_ms() + ahead_ms };
     StepRef { transaction, step: name.to_owned() }
+}
+
+#[tokio::test]
+async fn a_step_that_cannot_be_read_is_refused_for_good_beside_those_that_can() {
+    let world = World::with_room(10).await;
+    let unreadable = || Err(Refusal::new("INVALID_BRANCH", "branch: is no text"));
+    let (bad, good, last) = (step("ship", 60_000), step("ship", 60_000), step("notify", 60_000));
+    let (refused, executed) = tokio::join!(world.ask_for(&bad, unreadable(), false), world.execute(&good));
+    assert_eq!((refused, executed), (StepResult::Refused, StepResult::Executed));
+    // The refusal stands, whatever the same step comes with.
+    assert_eq!(world.execute(&bad).await, StepResult::Refused);
+    world.compensate(&bad).await;
+    assert_eq!(world.stands().await, 1, "nothing is undone of what was refused");
+    // After a pivot nothing may be refused: it is doubt, and leaves no row.
+    assert_eq!(world.ask_for(&last, unreadable(), true).await, StepResult::Unknown);
+    assert_eq!(world.ask(&last, true).await, StepResult::Executed);
 }
 
 #[tokio::test]

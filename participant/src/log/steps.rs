@@ -51,7 +51,7 @@ struct Steps<'a, R> {
 struct Asked<'a, B> {
     step: &'a StepRef,
     bytes: &'a [u8],
-    branch: &'a Arc<B>,
+    branch: Result<&'a Arc<B>, &'a Refusal>,
     must_succeed: bool,
 }
 
@@ -59,7 +59,7 @@ impl<R: Resource> Steps<'_, R> {
     async fn execute(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
         let asked = entries.iter().filter_map(|entry| match entry {
             Entry::Execute { step, bytes, branch, must_succeed } => {
-                Some(Asked { step, bytes, branch, must_succeed: *must_succeed })
+                Some(Asked { step, bytes, branch: branch.as_ref(), must_succeed: *must_succeed })
             }
             _ => None,
         });
@@ -92,15 +92,24 @@ impl<R: Resource> Steps<'_, R> {
         if tried.is_empty() {
             return Ok(());
         }
-        let steps = tried.iter().map(|asked| StepBranch {
-            transaction_id: asked.step.transaction.transaction_id,
-            step: asked.step.step.clone(),
-            branch: Arc::clone(asked.branch),
+        let read = tried.iter().filter_map(|asked| {
+            let (transaction_id, step) = (asked.step.transaction.transaction_id, asked.step.step.clone());
+            Some(StepBranch { transaction_id, step, branch: Arc::clone(asked.branch.ok()?) })
         });
-        let results = self.resource.execute(self.connection, &steps.collect::<Vec<_>>()).await?;
-        assert_eq!(results.len(), tried.len(), "one result for each step");
+        let steps: Vec<StepBranch<R::Branch>> = read.collect();
+        let results = match steps.is_empty() {
+            true => Vec::new(),
+            false => self.resource.execute(self.connection, &steps).await?,
+        };
+        assert_eq!(results.len(), steps.len(), "one result for each step");
+        let mut results = results.into_iter();
         let (mut kept, mut gone) = (Vec::new(), Vec::new());
-        for (asked, result) in tried.iter().zip(results) {
+        for asked in tried {
+            // What can't be read is refused as anything else is: a saga has to hear of a no that stands.
+            let result = match asked.branch {
+                Ok(_) => results.next().unwrap_or(Ok(())),
+                Err(unreadable) => Err(unreadable.clone()),
+            };
             let reply = match result {
                 Ok(()) => Reply::Stepped(StepResult::Executed, None),
                 Err(refusal) if keeps_refusal(asked.must_succeed) => {

@@ -67,8 +67,8 @@ pub enum Entry<B> {
         step: StepRef,
         /// What is to be done, as it came.
         bytes: Vec<u8>,
-        /// The same, decoded.
-        branch: Arc<B>,
+        /// The same, decoded; or why it can't be.
+        branch: Result<Arc<B>, Refusal>,
         /// A refusal is not kept.
         must_succeed: bool,
     },

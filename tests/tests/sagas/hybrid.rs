@@ -80,14 +80,16 @@ async fn an_order_is_shipped_and_then_paid_or_undone_whole() {
     let other = place(client, request("h-1", 2, "london 1")).await.unwrap_err();
     assert_eq!(error_info(&other).0, "REQUEST_ID_REUSED");
 
-    // It can't be shipped: all of it is undone.
-    let refused = place(client, request("h-2", 3, "leeds 11")).await.unwrap_err();
-    let (reason, ids) = error_info(&refused);
-    assert_eq!((refused.code(), reason.as_str()), (Code::FailedPrecondition, "NO_ROOM"));
-    client.settled(WITHIN).await;
-    becomes(client, "put back and voided", (8, 0, 800, 0)).await;
-    let cancelled = client.order(&ids["order_id"]).await.unwrap();
-    assert_eq!((cancelled.state(), cancelled.refunded), (OrderState::Cancelled, None));
+    // It can't be shipped, or nobody can read where to: all of it is undone.
+    for (request_id, shipping, why) in [("h-2", "leeds 11", "NO_ROOM"), ("h-7", "to my aunt", "INVALID_BRANCH")] {
+        let refused = place(client, request(request_id, 3, shipping)).await.unwrap_err();
+        let (reason, ids) = error_info(&refused);
+        assert_eq!((refused.code(), reason.as_str()), (Code::FailedPrecondition, why));
+        client.settled(WITHIN).await;
+        becomes(client, "put back and voided", (8, 0, 800, 0)).await;
+        let cancelled = client.order(&ids["order_id"]).await.unwrap();
+        assert_eq!((cancelled.state(), cancelled.refunded), (OrderState::Cancelled, None));
+    }
 
     // Refused before anything was shipped: there is no order, and nobody was asked to ship it.
     for (request_id, roses, why) in [("h-3", 99, "OUT_OF_STOCK"), ("h-4", 9, "OUT_OF_STOCK")] {
