@@ -48,8 +48,10 @@ fn inventory(bytes: &[u8]) -> Result<(), InvalidBranch> {
     if sums.values().all(|sum| *sum <= i128::from(limits::MAX_QUANTITY)) {
         let lines = holds.iter().map(|(sku, quantity)| StockLine { sku: sku.to_owned(), quantity }).collect();
         assert_eq!(
-            Inventory::default()
-                .decode(&InventoryBranch { lines, reservation_ids: asked.reservation_ids.clone(), ..Default::default() }.encode_to_vec()),
+            Inventory::default().decode(
+                &InventoryBranch { lines, reservation_ids: asked.reservation_ids.clone(), ..Default::default() }
+                    .encode_to_vec()
+            ),
             Ok(holds.clone())
         );
     }

@@ -19,7 +19,15 @@ pub fn request(input: &mut Unstructured<'_>) -> Result<PlaceOrderRequest> {
     }
     let reservation_ids = Vec::new();
     let (request_id, account, mode) = (name(input)?, name(input)?, input.arbitrary()?);
-    Ok(PlaceOrderRequest { request_id, account, lines, timeout_ms: input.arbitrary()?, mode, reservation_ids, ..Default::default() })
+    Ok(PlaceOrderRequest {
+        request_id,
+        account,
+        lines,
+        timeout_ms: input.arbitrary()?,
+        mode,
+        reservation_ids,
+        ..Default::default()
+    })
 }
 
 fn line(input: &mut Unstructured<'_>, of_order: &str) -> Result<OrderLine> {
