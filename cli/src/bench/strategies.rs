@@ -21,6 +21,9 @@ use crate::dev::STRATEGIES;
 use crate::failure::{Call, Failure};
 use crate::output::{Output, table, thousands};
 
+/// What they differ in: whether orders want the same.
+const WORKLOADS: [&str; 2] = ["uniform", "hot"];
+
 /// Place the same orders under each strategy of holding stock, uniform and on one hot SKU
 #[derive(Debug, clap::Args)]
 pub struct Strategies {
@@ -29,8 +32,8 @@ pub struct Strategies {
           value_parser = PossibleValuesParser::new(STRATEGIES))]
     strategies: Vec<String>,
     /// Which workloads: all SKUs alike, or one of them in every order
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_values = Workload::NAMES,
-          value_parser = PossibleValuesParser::new(Workload::NAMES).try_map(|name| name.parse::<Workload>()))]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', default_values = WORKLOADS,
+          value_parser = PossibleValuesParser::new(WORKLOADS).try_map(|name| name.parse::<Workload>()))]
     workloads: Vec<Workload>,
     /// How many clients
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
