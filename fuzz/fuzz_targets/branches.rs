@@ -88,6 +88,7 @@ fn order(bytes: &[u8]) -> Result<(), InvalidBranch> {
         total: money(order.total_minor),
         client_id: order.client_id.clone(),
         change: None,
+        waits: order.waits,
     };
     assert_eq!(Orders.decode(&again.encode_to_vec()), Ok(Branch::Place(order)));
     Ok(())

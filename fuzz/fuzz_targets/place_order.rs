@@ -64,7 +64,8 @@ fn every_participant_takes(order: &Order, request_id: &str) {
         order.lines.iter().map(as_placed).collect::<Vec<_>>()
     );
 
-    let wanted = Payments.decode(&payment).expect("the payment service takes it");
+    let payment = Payments::default().decode(&payment).expect("the payment service takes it");
+    let wanted = payment.charge().expect("it is charged");
     assert_eq!((wanted.account.as_str(), wanted.currency.as_str()), (order.account.as_str(), order.currency.as_str()));
     assert_eq!(wanted.amount_minor, order.total_minor);
 
