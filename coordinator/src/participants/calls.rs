@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Participant;
 
+/// How long an answer is waited for: longer than a participant takes to say that it is in doubt itself.
 const TIMEOUT: Duration = Duration::from_millis(2000);
 
 /// A participant could not be asked, or answered something that can't be read.
@@ -111,12 +112,8 @@ impl Participant {
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, CallError> {
-        let status = match tokio::time::timeout(TIMEOUT, call).await {
-            Ok(Ok(response)) => return Ok(response.into_inner()),
-            Ok(Err(status)) => status,
-            Err(_) => Status::deadline_exceeded(format!("no answer within {} ms", TIMEOUT.as_millis())),
-        };
-        Err(CallError { participant: self.name.clone(), message: describe(&status) })
+        let described = |status| CallError { participant: self.name.clone(), message: describe(&status) };
+        in_time(call).await.map(tonic::Response::into_inner).map_err(described)
     }
 
     fn row(&self, branch: wire::Branch) -> Result<BranchRow, CallError> {
@@ -140,10 +137,18 @@ impl Participant {
     }
 }
 
-fn timed<T>(message: T) -> Request<T> {
+/// A request that says for how long it is waited for.
+pub fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(TIMEOUT);
     request
+}
+
+/// Waits for an answer, no longer than that. A peer that has stopped reading never sees the deadline in the header, so it is kept
+/// here as well.
+pub async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let late = || Status::deadline_exceeded(format!("no answer within {} ms", TIMEOUT.as_millis()));
+    tokio::time::timeout(TIMEOUT, call).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn acknowledged(acknowledgements: &[i32]) -> Vec<bool> {

@@ -4,7 +4,8 @@ use proto::assent::transaction::v1 as wire;
 use protocol::Vote;
 use tonic::Status;
 
-use super::lane::{Call, timed};
+use super::calls::timed;
+use super::lane::Call;
 use super::{Client, Participant, Voted, refusal_of, vote_of};
 
 /// What stands there, after a durable no was written where nothing did.

@@ -1,20 +1,17 @@
 //! A lane of RPCs to one participant: one batched RPC in flight while the next batch collects. A participant that is slow
 //! or silent holds up nobody elsewhere.
-use std::time::Duration;
-
 use participant::Refusal;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 use super::Client;
+use super::calls::{describe, in_time};
 
 /// Asks in one RPC, at most.
 const MAX_ASKS: usize = 1024;
 /// Bytes in one RPC, about: below the 4 MiB that gRPC peers accept by default.
 const MAX_BYTES: usize = 3_500_000;
-/// Longer than a participant takes to say that it is in doubt itself.
-const TIMEOUT: Duration = Duration::from_millis(2000);
 
 /// A kind of RPC that carries many asks.
 pub trait Call: Send + 'static {
@@ -57,13 +54,6 @@ impl<C: Call> Lane<C> {
     }
 }
 
-/// A request that says for how long it is waited for.
-pub fn timed<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(TIMEOUT);
-    request
-}
-
 async fn run<C: Call>(participant: String, client: Client, mut queue: mpsc::UnboundedReceiver<Asked<C>>) {
     let mut carried: Option<Asked<C>> = None;
     loop {
@@ -98,10 +88,10 @@ async fn send<C: Call>(participant: &str, client: &Client, batch: Vec<Asked<C>>)
     let (asks, replies): (Vec<C::Ask>, Vec<_>) = batch.into_iter().unzip();
     let alone = asks.len() == 1;
     let again = if alone { Vec::new() } else { asks.clone() };
-    match in_time::<C>(client, asks).await {
+    match in_time(C::call(client.clone(), asks)).await {
         Err(status) if !alone && is_about_one(&status) => {
             for (ask, reply) in again.into_iter().zip(replies) {
-                let answered = in_time::<C>(client, vec![ask]).await;
+                let answered = in_time(C::call(client.clone(), vec![ask])).await;
                 let _ = reply.send(only::<C>(participant, answered.map(|mut replies| replies.pop())));
             }
         }
@@ -128,15 +118,9 @@ fn only<C: Call>(participant: &str, answered: Result<Option<C::Reply>, Status>) 
         Err(status) => {
             let invalid = status.code() == Code::InvalidArgument;
             let reason = if invalid { "INVALID_ARGUMENT" } else { "PARTICIPANT_UNAVAILABLE" };
-            C::doubt(Refusal::new(reason, format!("{participant}: {}", super::calls::describe(&status))))
+            C::doubt(Refusal::new(reason, format!("{participant}: {}", describe(&status))))
         }
     }
-}
-
-/// A peer that has stopped reading never sees the deadline in the header, so it is kept here as well.
-async fn in_time<C: Call>(client: &Client, asks: Vec<C::Ask>) -> Result<Vec<C::Reply>, Status> {
-    let late = || Status::deadline_exceeded(format!("no answer within {} ms", TIMEOUT.as_millis()));
-    tokio::time::timeout(TIMEOUT, C::call(client.clone(), asks)).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn is_about_one(status: &Status) -> bool {

@@ -4,7 +4,8 @@ use proto::assent::transaction::v1 as wire;
 use protocol::step::StepResult;
 use tonic::Status;
 
-use super::lane::{Call, Lane, timed};
+use super::calls::timed;
+use super::lane::{Call, Lane};
 use super::{Client, refusal_of};
 
 /// What became of a step, with the reason where it is none or doubt.

@@ -275,8 +275,10 @@ pub async fn expire_all(pool: Pool) {
     for number in 0_u64.. {
         ticks.tick().await;
         if number.is_multiple_of(FORGETS_EVERY) {
-            // Else the next time.
-            let _ = pool.run(async |connection: &mut PgConnection| waitlist::forget(connection).await).await;
+            let forgotten = pool.run(async |connection: &mut PgConnection| waitlist::forget(connection).await).await;
+            if let Err(error) = forgotten {
+                tracing::debug!(%error, "waits that ended long ago can't be forgotten now; looking again later");
+            }
         }
         loop {
             match expire(&pool).await {

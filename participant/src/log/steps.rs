@@ -107,7 +107,7 @@ impl<R: Resource> Steps<'_, R> {
         for asked in tried {
             // What can't be read is refused as anything else is: a saga has to hear of a no that stands.
             let result = match asked.branch {
-                Ok(_) => results.next().unwrap_or(Ok(())),
+                Ok(_) => results.next().ok_or_else(conflict)?,
                 Err(unreadable) => Err(unreadable.clone()),
             };
             let reply = match result {

@@ -164,13 +164,13 @@ pub async fn execute<P: Provider>(
         |step: &StepBranch<Branch>| PreparedBranch { transaction_id: step.transaction_id, branch: step.branch.clone() };
     let branches: Vec<PreparedBranch<Branch>> = steps.iter().filter(|step| is_new(step)).map(prepared).collect();
     let mut votes = prepare(provider, connection, &branches).await?.into_iter();
-    let results: Vec<Result<(), Refusal>> = steps
-        .iter()
-        .map(|step| match is_new(step) {
-            true => votes.next().unwrap_or(Ok(())),
+    let mut results: Vec<Result<(), Refusal>> = Vec::with_capacity(steps.len());
+    for step in steps {
+        results.push(match is_new(step) {
+            true => votes.next().ok_or_else(|| sqlx::Error::Protocol("a step has no vote".to_owned()))?,
             false => Err(payment_exists(step.transaction_id)),
-        })
-        .collect();
+        });
+    }
     let kept = steps.iter().zip(&results).filter(|(_, result)| result.is_ok()).map(|(step, _)| step);
     let named: Vec<(Uuid, PreparedBranch<Branch>)> = kept.map(|step| (done_id(step), prepared(step))).collect();
     let named: Vec<(Uuid, &PreparedBranch<Branch>)> = named.iter().map(|(id, branch)| (*id, branch)).collect();

@@ -8,6 +8,7 @@ use proto::assent::order::v1::{
     ListOrdersRequest, Order, OrderMode, OrderState, PlaceOrderRequest, PlaceOrderResponse,
 };
 use proto::assent::payment::v1::GetAccountRequest;
+use proto::assent::transaction::v1::ListTransactionsRequest;
 use tests::{Basket, Client, Service, doctor, error_info, gbp, timed, until};
 use tonic::{Code, Status};
 
@@ -132,7 +133,13 @@ async fn shipping_that_stands_still_for_seconds_keeps_no_stock_in_doubt() {
     let took = began.elapsed();
     println!("20 orders beside one whose shipping stands still took {} ms", took.as_millis());
     assert!(took < Duration::from_secs(5), "{took:?}");
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    until("shipping was asked in vain", WITHIN, async || {
+        let newest = ListTransactionsRequest { page_size: 500, ..ListTransactionsRequest::default() };
+        let listed = client.transactions.clone().list_transactions(timed(newest)).await.unwrap().into_inner();
+        let mut steps = listed.transactions.iter().flat_map(|summary| &summary.saga).flat_map(|saga| &saga.steps);
+        steps.any(|step| step.name == "ship" && !step.last_error.is_empty())
+    })
+    .await;
     world.shipping.signal(Signal::SIGCONT);
     placing.await.unwrap().unwrap();
     becomes(client, "captured", (0, 0, 1_000 - 300 - 7, 0)).await;
