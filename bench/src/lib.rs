@@ -7,7 +7,8 @@
 //! shop         what is bought by whom: the names of a run, and the draw of an order
 //! baskets      the orders of a real shop
 //! setup        opens the run's accounts, stocks its articles
-//! closed_loop  so many clients, each placing its next order when the last is answered
+//! ask          what a client asks for: an order, a transaction
+//! closed_loop  so many clients, each asking anew when it is answered
 //! open_loop    so many orders a second, whether those before them are answered or not
 //! seen         what was seen of the orders
 //! outcome      what became of them, counted
@@ -15,9 +16,11 @@
 //! cpu, memory  what the processes used meanwhile
 //! report       all of it in figures
 //! plot         figures as a picture
+//! steadiness   how even a rate was
 //! store        Postgres servers on this machine: all SQL, and what they write
 //! baseline     the same orders in one database, by pgbench
 //! ```
+pub mod ask;
 pub mod baseline;
 pub mod baskets;
 mod caller;
@@ -32,6 +35,7 @@ pub mod report;
 pub mod seen;
 pub mod setup;
 pub mod shop;
+pub mod steadiness;
 pub mod store;
 #[cfg(test)]
 mod testing;

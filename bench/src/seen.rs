@@ -38,6 +38,18 @@ impl Seen {
         self.counts.add(outcome);
     }
 
+    /// Adds what another has seen.
+    pub fn merge(&mut self, other: Seen) {
+        self.counts.merge(other.counts);
+        self.confirmed.merge(&other.confirmed);
+        self.refused.merge(&other.refused);
+        self.overloaded.merge(&other.overloaded);
+        self.sent_late.merge(&other.sent_late);
+        self.confirmed_meanwhile += other.confirmed_meanwhile;
+        self.answered_meanwhile += other.answered_meanwhile;
+        self.answered_in_all += other.answered_in_all;
+    }
+
     /// Takes down that an answer came in the time that is measured.
     pub fn came(&mut self, outcome: &Outcome) {
         self.confirmed_meanwhile += u64::from(*outcome == Outcome::Confirmed);

@@ -31,22 +31,14 @@ pub struct SetupFailed {
     pub status: Status,
 }
 
-/// Sets the system up for `shop`.
+/// Sets the system up for `shop`: its articles, and its accounts.
 pub async fn run(
     stock: InventoryServiceClient<Channel>,
     accounts: PaymentServiceClient<Channel>,
     caller: &Caller,
     shop: &Shop,
 ) -> Result<(), SetupFailed> {
-    let plenty = shop.skus.iter().map(|sku| (sku, ON_HAND));
-    let none = shop.sold_out.iter().map(|sku| (sku, 0));
-    stream::iter(plenty.chain(none).map(Ok))
-        .try_for_each_concurrent(CONCURRENCY, async |(sku, on_hand)| {
-            let request = caller.request(SetStockRequest { sku: sku.clone(), on_hand, ..Default::default() });
-            let answer = stock.clone().set_stock(request).await;
-            answer.map(drop).map_err(|status| SetupFailed { what: format!("stock {sku}"), status })
-        })
-        .await?;
+    self::stock(stock, caller, shop).await?;
     stream::iter(&shop.accounts)
         .map(Ok)
         .try_for_each_concurrent(CONCURRENCY, async |account| {
@@ -57,6 +49,19 @@ pub async fn run(
             });
             let answer = accounts.clone().open_account(request).await;
             answer.map(drop).map_err(|status| SetupFailed { what: format!("open account {account}"), status })
+        })
+        .await
+}
+
+/// Stocks the articles of `shop` in one inventory.
+pub async fn stock(stock: InventoryServiceClient<Channel>, caller: &Caller, shop: &Shop) -> Result<(), SetupFailed> {
+    let plenty = shop.skus.iter().map(|sku| (sku, ON_HAND));
+    let none = shop.sold_out.iter().map(|sku| (sku, 0));
+    stream::iter(plenty.chain(none).map(Ok))
+        .try_for_each_concurrent(CONCURRENCY, async |(sku, on_hand)| {
+            let request = caller.request(SetStockRequest { sku: sku.clone(), on_hand, ..Default::default() });
+            let answer = stock.clone().set_stock(request).await;
+            answer.map(drop).map_err(|status| SetupFailed { what: format!("stock {sku}"), status })
         })
         .await
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::names;
+
 /// Flags of every service.
 #[derive(Debug, Clone, Args)]
 pub struct ServiceArgs {
@@ -40,6 +42,9 @@ pub struct ParticipantArgs {
     /// Flags of every service.
     #[command(flatten)]
     pub service: ServiceArgs,
+    /// Its name at the coordinators, if it is not the service's own there: of two inventories one needs another
+    #[arg(long, env = "ASSENT_PARTICIPANT_NAME", value_name = "NAME", value_parser = name)]
+    pub participant_name: Option<String>,
     /// The coordinators to ask about branches in doubt, separated by commas
     #[arg(long, env = "ASSENT_COORDINATORS", value_delimiter = ',', default_value = "http://127.0.0.1:7400")]
     pub coordinators: Vec<String>,
@@ -53,3 +58,7 @@ pub struct ParticipantArgs {
 
 /// The address a service listens on; each service has its own default, so it declares the flag itself.
 pub type Listen = SocketAddr;
+
+fn name(text: &str) -> Result<String, String> {
+    names::check_one(text).map(|()| text.to_owned())
+}

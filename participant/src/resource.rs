@@ -73,7 +73,7 @@ pub trait Resource: Send + Sync + 'static {
     /// A branch, decoded and valid in itself.
     type Branch: Send + Sync + 'static;
 
-    /// The participant's name in transactions, such as `inventory`.
+    /// The participant's name in transactions, such as `inventory`, unless it is run under another (`--participant-name`).
     fn name(&self) -> &'static str;
 
     /// Reads and checks an encoded branch, without looking at the database.

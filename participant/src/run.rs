@@ -24,13 +24,14 @@ pub struct Context<R> {
     pub pool: Pool,
 }
 
-/// ParticipantService of a service, on its log and its log's writers.
+/// ParticipantService of a service that coordinators know by this name, on its log and its log's writers.
 pub(crate) fn participant_service<R: Resource>(
     resource: Arc<R>,
+    name: String,
     writers: Writers<R>,
     log: Log,
 ) -> ParticipantServiceServer<grpc::Participant<R>> {
-    ParticipantServiceServer::new(grpc::Participant::new(resource, writers, log))
+    ParticipantServiceServer::new(grpc::Participant::new(resource, name, writers, log))
         .max_decoding_message_size(server::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(server::MAX_MESSAGE_BYTES)
 }
@@ -67,8 +68,9 @@ pub async fn run<R: Resource>(
         tokio::spawn(metrics::serve(listen, in_doubt));
     }
     tokio::spawn(Sweeper::new(&args, log.clone(), writers.clone())?.sweep());
+    let own_name = args.participant_name.clone().unwrap_or_else(|| name.to_owned());
     tokio::spawn(collector::collect(args, log.clone(), pool.clone()));
-    let participant = participant_service(resource.clone(), writers, log);
+    let participant = participant_service(resource.clone(), own_name, writers, log);
     let routes = own_services(&Context { resource, pool }, Routes::new(participant));
     let names: Vec<&str> = own_names.iter().copied().chain([grpc::SERVICE]).collect();
     Ok(server::serve(listen, routes, &names).await?)

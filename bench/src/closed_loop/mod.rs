@@ -1,4 +1,4 @@
-//! A closed loop: so many clients, each placing its next order as soon as the last is answered.
+//! A closed loop: so many clients, each asking anew as soon as it is answered.
 //!
 //! A closed loop slows down with the system, so its latencies say nothing of what a client would see who does not wait
 //! for the others.
@@ -6,20 +6,16 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use proto::assent::order::v1::order_service_client::OrderServiceClient;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
-use uuid::Uuid;
 
-use crate::Caller;
+use crate::ask::Ask;
 use crate::cpu::{Usage, Watch};
-use crate::outcome::Outcome;
 use crate::seen::Seen;
-use crate::shop::Shop;
+use crate::steadiness::Sample;
 
-/// A client that got no answer waits before its next order, so that a system that is down is not hammered.
+/// A client that got no answer waits before it asks again, so that a system that is down is not hammered.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How the loop is run.
@@ -27,63 +23,76 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Settings {
     /// Clients, spread evenly over the connections.
     pub clients: usize,
-    /// How long orders are placed before any is counted.
+    /// How long is asked before any answer is counted.
     pub warm_up: Duration,
-    /// How long orders are counted.
+    /// How long answers are counted.
     pub measured: Duration,
 }
 
-/// Runs the loop to its end; answers what was seen, and what the watched processes used meanwhile.
-pub async fn run(
-    connections: &[OrderServiceClient<Channel>],
-    caller: &Caller,
-    shop: &Arc<Shop>,
-    settings: Settings,
-    watch: &Watch,
-) -> (Seen, Usage) {
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Ran {
+    /// What was seen.
+    pub seen: Seen,
+    /// What the watched processes used meanwhile.
+    pub usage: Usage,
+    /// What was seen of each part of the measured time.
+    pub samples: Vec<Sample>,
+}
+
+/// Runs the loop to its end, with `asks` one for each connection; answers what was seen, and what the watched processes used
+/// meanwhile.
+pub async fn run<A: Ask>(asks: &[A], settings: Settings, watch: &Watch) -> (Seen, Usage) {
+    let Ran { seen, usage, .. } = sampled(asks, settings, watch, settings.measured).await;
+    (seen, usage)
+}
+
+/// The same, with a sample `every` so often; the last lasts up to twice as long.
+pub async fn sampled<A: Ask>(asks: &[A], settings: Settings, watch: &Watch, every: Duration) -> Ran {
     let begin = Instant::now() + settings.warm_up;
     let window = begin..begin + settings.measured;
-    let seen = Arc::new(Mutex::new(Seen::default()));
+    let shared = Arc::new(Mutex::new(Seen::default()));
     let mut clients = JoinSet::new();
-    for (number, connection) in (0_u64..).zip(connections.iter().cycle().take(settings.clients)) {
-        clients.spawn(client(connection.clone(), caller.clone(), shop.clone(), window.clone(), seen.clone(), number));
+    for (number, ask) in (0_u64..).zip(asks.iter().cycle().take(settings.clients)) {
+        clients.spawn(client(ask.clone(), window.clone(), shared.clone(), number));
     }
     tokio::time::sleep_until(window.start.into()).await;
     let before = watch.look();
-    tokio::time::sleep_until(window.end.into()).await;
+    let (mut seen, mut samples) = (Seen::default(), Vec::new());
+    let mut from = window.start;
+    while from < window.end {
+        let until = if window.end - from < every * 2 { window.end } else { from + every };
+        tokio::time::sleep_until(until.into()).await;
+        let part = std::mem::take(&mut *lock(&shared));
+        // The look comes late on a busy machine, and so does the next.
+        let now = if until == window.end { until } else { Instant::now() };
+        samples.push(Sample::new(now - window.start, now - from, &part));
+        seen.merge(part);
+        from = now;
+    }
     let usage = watch.look().since(&before);
     while let Some(client) = clients.join_next().await {
         if let Err(error) = client {
             std::panic::resume_unwind(error.into_panic());
         }
     }
-    let seen = std::mem::take(&mut *lock(&seen));
-    (seen, usage)
+    seen.merge(std::mem::take(&mut *lock(&shared)));
+    Ran { seen, usage, samples }
 }
 
 fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn client(
-    mut orders: OrderServiceClient<Channel>,
-    caller: Caller,
-    shop: Arc<Shop>,
-    window: Range<Instant>,
-    seen: Arc<Mutex<Seen>>,
-    number: u64,
-) {
+async fn client(mut ask: impl Ask, window: Range<Instant>, seen: Arc<Mutex<Seen>>, number: u64) {
     let mut rng = StdRng::seed_from_u64(number);
     loop {
         let begun = Instant::now();
         if begun >= window.end {
             return;
         }
-        // Time-ordered, as a shop's order numbers are.
-        let order = shop.order(&mut rng, Uuid::now_v7().to_string());
-        let answer = orders.place_order(caller.request(order)).await;
+        let outcome = ask.ask(&mut rng).await;
         let ended = Instant::now();
-        let outcome = answer.map_or_else(|status| Outcome::of_status(&status), |_| Outcome::Confirmed);
         let is_answer = outcome.is_answer();
         {
             let mut seen = lock(&seen);

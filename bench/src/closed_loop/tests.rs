@@ -2,8 +2,10 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::Caller;
+use crate::ask::PlaceOrder;
 use crate::outcome::Counts;
-use crate::shop::{Plan, Workload};
+use crate::shop::{Plan, Shop, Workload};
 use crate::testing::{Scripted, overloaded, refused};
 use tonic::Status;
 
@@ -12,7 +14,7 @@ async fn played(script: fn(usize) -> Result<(), Status>, takes_ms: u64, settings
     let (scripted, connections) = Scripted::new(script).taking(Duration::from_millis(takes_ms)).serve().await;
     let caller = Caller { client_id: "bench".parse().unwrap(), timeout: Duration::from_secs(5) };
     let shop = Arc::new(Shop::new(&Plan::of_test(Workload::Uniform)).unwrap());
-    let (seen, _) = run(&connections, &caller, &shop, settings, &Watch::default()).await;
+    let (seen, _) = run(&PlaceOrder::over(&connections, &caller, &shop), settings, &Watch::default()).await;
     (seen, scripted)
 }
 
@@ -62,4 +64,22 @@ async fn a_system_that_is_down_is_not_hammered() {
     let asked = scripted.asked();
     assert!((1..=11).contains(&asked), "{asked} calls in 200 ms"); // 20 ms between two of them
     assert_eq!(seen.counts.confirmed, 0);
+}
+
+#[tokio::test]
+async fn samples_are_parts_of_the_measured_time_and_lose_nothing() {
+    let (_, connections) = Scripted::new(|_| Ok(())).taking(Duration::from_millis(5)).serve().await;
+    let caller = Caller { client_id: "bench".parse().unwrap(), timeout: Duration::from_secs(5) };
+    let shop = Arc::new(Shop::new(&Plan::of_test(Workload::Uniform)).unwrap());
+    let asks = PlaceOrder::over(&connections, &caller, &shop);
+    let every = Duration::from_millis(100);
+    let Ran { seen, samples, .. } = sampled(&asks, settings(4, 50, 450), &Watch::default(), every).await;
+    let (count, from) = (samples.len(), |place: usize| if place == 0 { 0.0 } else { samples[place - 1].until_seconds });
+    // On a busy machine a look comes late, and there is one sample less.
+    assert!((2..=4).contains(&count) && (0.449..0.451).contains(&samples[count - 1].until_seconds), "{samples:?}");
+    let lasted = |place: usize| samples[place].until_seconds - from(place);
+    let answered: f64 = (0..count).map(|place| samples[place].orders_per_second * lasted(place)).sum();
+    // What came while the last look was taken is in no sample.
+    assert!((answered - seen.answered_meanwhile as f64).abs() <= 4.0, "{answered} of {}", seen.answered_meanwhile);
+    assert!(samples.iter().all(|sample| sample.p99_us.is_some_and(|p99_us| p99_us >= 5_000)), "{samples:?}");
 }

@@ -2,6 +2,7 @@
 //!
 //! Only a benchmark on one machine does so: the services are measured over gRPC, their databases by what they count.
 pub mod statistics;
+pub mod tables;
 
 use std::ffi::OsStr;
 use std::io;

@@ -49,7 +49,7 @@ impl Baseline {
         let plan = self.bought.plan("baseline".to_owned(), Mode::Atomic)?;
         let doing = spinner();
         doing.set_message("making a database");
-        let cluster = Running::start(&self.data_dir, self.port).await?;
+        let cluster = Running::start(&self.data_dir, "baseline", self.port).await?;
         let measured = self.measure(&cluster, &plan, |what| doing.set_message(what)).await;
         doing.finish_and_clear();
         cluster.stop().await?;

@@ -1,4 +1,4 @@
-//! The baseline's Postgres: a cluster of its own, made anew.
+//! A Postgres of the benchmark's own: a cluster, made anew.
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,32 +11,31 @@ use crate::dev::data_dir::DataDir;
 use crate::dev::postgres::{Cluster, Postgres, ROLE};
 use crate::failure::Failure;
 
-const NAME: &str = "baseline-db";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A cluster that runs.
 pub struct Running {
     /// The server.
     pub server: Server,
-    /// A folder for pgbench's files.
+    /// A folder for files of whoever uses it: pgbench's, or logs.
     pub folder: PathBuf,
     child: Child,
     _data_dir: DataDir,
 }
 
 impl Running {
-    /// Makes it in `data_dir`, which is emptied first, and starts it.
-    pub async fn start(data_dir: &Path, port: u16) -> Result<Self, Failure> {
+    /// Makes it in `data_dir`, which is emptied first, with this one database, and starts it; in reports it is `DATABASE-db`.
+    pub async fn start(data_dir: &Path, database: &str, port: u16) -> Result<Self, Failure> {
         let postgres = Postgres::find().await?;
         let data_dir = DataDir::open(data_dir, true)?;
         let password = data_dir.password()?;
         let clusters = data_dir.clusters(postgres.run_as.as_ref())?;
-        let cluster =
-            Cluster { name: NAME.to_owned(), database: "baseline".to_owned(), port, folder: clusters.join(NAME) };
+        let name = format!("{database}-db");
+        let cluster = Cluster { folder: clusters.join(&name), name, database: database.to_owned(), port };
         postgres.make(&cluster, &password).await?;
         let child = start(&postgres, &cluster, &data_dir).await?;
         let server = Server {
-            name: NAME.to_owned(),
+            name: cluster.name,
             bin: postgres.bin().to_owned(),
             port,
             role: ROLE.to_owned(),
@@ -45,6 +44,12 @@ impl Running {
             pid: child.id().unwrap_or_default(),
         };
         Ok(Running { server, folder: data_dir.path().join("logs"), child, _data_dir: data_dir })
+    }
+
+    /// The URL that services connect to.
+    pub fn url(&self) -> String {
+        let Server { role, password, port, database, .. } = &self.server;
+        format!("postgres://{role}:{password}@127.0.0.1:{port}/{database}")
     }
 
     /// A fast shutdown.
@@ -59,7 +64,7 @@ impl Running {
 
 /// Starts the server and waits until it accepts connections.
 async fn start(postgres: &Postgres, cluster: &Cluster, data_dir: &DataDir) -> Result<Child, Failure> {
-    let log = data_dir.log(NAME);
+    let log = data_dir.log(&cluster.name);
     let failed = |error: std::io::Error| Failure::new(format!("cannot start a database: {error}"));
     let out = std::fs::File::create(&log).map_err(failed)?;
     let err = out.try_clone().map_err(failed)?;

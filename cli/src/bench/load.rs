@@ -2,11 +2,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::cpu::Usage;
+use bench::ask::PlaceOrder;
+use bench::closed_loop::Ran;
 use bench::open_loop::Phase;
 use bench::report::{Load, Report, Setting};
-use bench::seen::Seen;
 use bench::shop::{Plan, Shop};
+use bench::steadiness::Sample;
 use bench::{Caller, closed_loop, open_loop, setup};
 use proto::assent::order::v1::order_service_client::OrderServiceClient;
 use rand::SeedableRng;
@@ -99,30 +100,43 @@ pub async fn run_at(
 ) -> Result<Report, Failure> {
     let stocked = Stocked::new(services, more, plan, setting.connections, &now).await?;
     now(format!("placing orders for {} s", (setting.warm_up + setting.measured).as_secs()));
+    let (report, _) = run_stocked(&stocked, local, plan, setting, setting.measured).await?;
+    Ok(report)
+}
+
+/// The same, where it is stocked already; in a closed loop with a sample `every` so often.
+pub async fn run_stocked(
+    stocked: &Stocked,
+    local: Option<&Local>,
+    plan: &Plan,
+    setting: &Setting,
+    every: Duration,
+) -> Result<(Report, Vec<Sample>), Failure> {
     let before = match local {
         Some(local) => Some((local, local.looks().await?)),
         None => None,
     };
-    let (seen, usage, answered) = placed(&stocked, local, setting).await;
+    let (Ran { seen, usage, samples }, answered) = placed(stocked, local, setting, every).await;
     let mut report = Report::new(plan, setting, &seen, &usage);
     if let Some((local, before)) = before {
         stocked.settle_statistics().await;
         report.written = local.written_since(&before, answered).await?;
     }
-    Ok(report)
+    Ok((report, samples))
 }
 
-/// What was seen in the measured time, what processes used meanwhile, and how many orders were answered in all.
-async fn placed(stocked: &Stocked, local: Option<&Local>, setting: &Setting) -> (Seen, Usage, u64) {
+/// What was seen in the measured time, and how many orders were answered in all.
+async fn placed(stocked: &Stocked, local: Option<&Local>, setting: &Setting, every: Duration) -> (Ran, u64) {
     let Stocked { shop, caller, connections } = stocked;
     let watch = local::watch(local);
     let Setting { warm_up, measured, .. } = *setting;
     match setting.load {
         Load::Closed { clients } => {
             let settings = closed_loop::Settings { clients, warm_up, measured };
-            let (seen, usage) = closed_loop::run(connections, caller, shop, settings, &watch).await;
-            let answered = seen.answered_in_all;
-            (seen, usage, answered)
+            let asks = PlaceOrder::over(connections, caller, shop);
+            let ran = closed_loop::sampled(&asks, settings, &watch, every).await;
+            let answered = ran.seen.answered_in_all;
+            (ran, answered)
         }
         Load::Open { orders_per_second, arrivals } => {
             let phases = [warm_up, measured].map(|lasts| Phase { orders_per_second, lasts });
@@ -130,7 +144,7 @@ async fn placed(stocked: &Stocked, local: Option<&Local>, setting: &Setting) -> 
             let mut phases = open_loop::run(connections, caller, shop, &settings, &watch).await;
             let answered = phases.iter().map(|(seen, _)| seen.answered_in_all).sum();
             let (seen, usage) = phases.pop().unwrap_or_default();
-            (seen, usage, answered)
+            (Ran { seen, usage, samples: Vec::new() }, answered)
         }
     }
 }

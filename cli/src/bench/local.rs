@@ -10,6 +10,9 @@ use crate::dev::postgres::{Postgres, ROLE};
 use crate::dev::state::{Kind, State};
 use crate::failure::Failure;
 
+/// This process among those that are watched.
+pub const LOAD_GENERATOR: &str = "load generator";
+
 /// A system on this machine.
 #[derive(Debug, Clone)]
 pub struct Local {
@@ -58,7 +61,7 @@ impl Local {
 
 /// The processes to watch: those of the system, if they can be told, and this one.
 pub fn watch(local: Option<&Local>) -> Watch {
-    Watch(local.map(|local| local.groups.clone()).unwrap_or_default()).and_own("load generator")
+    Watch(local.map(|local| local.groups.clone()).unwrap_or_default()).and_own(LOAD_GENERATOR)
 }
 
 fn groups(data_dir: &Path, coordinator: &str) -> Result<Vec<Group>, String> {

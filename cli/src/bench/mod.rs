@@ -3,6 +3,7 @@ mod baseline;
 mod bought;
 mod cluster;
 mod compare;
+mod endurance;
 mod growth;
 mod load;
 mod local;
@@ -30,6 +31,7 @@ pub enum Bench {
     Compare(compare::Compare),
     Strategies(strategies::Strategies),
     Growth(growth::Growth),
+    Endurance(endurance::EnduranceVerb),
     Recovery(recovery::Recovery),
 }
 
@@ -43,6 +45,7 @@ impl Bench {
             Bench::Compare(compare) => compare.run(services, output).await,
             Bench::Strategies(strategies) => strategies.run(output).await,
             Bench::Growth(growth) => growth.run(services, output).await,
+            Bench::Endurance(endurance) => endurance.run(services, output).await,
             Bench::Recovery(recovery) => recovery.run(services, output).await,
         }
     }

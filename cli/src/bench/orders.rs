@@ -157,7 +157,8 @@ fn latency_row(end: &str, summary: &Summary) -> Vec<String> {
     std::iter::once(end.to_owned()).chain(figures).collect()
 }
 
-fn cpu(report: &Report) -> String {
+/// What each process used, and each database wrote.
+pub fn cpu(report: &Report) -> String {
     let shown =
         |figure: Option<f64>, digits: usize| figure.map_or("?".to_owned(), |figure| format!("{figure:.digits$}"));
     let rows = report.cpu.iter();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bench::ask::PlaceOrder;
 use bench::cpu::Watch;
 use bench::latency::Summary;
 use bench::shop::{Plan, Shop, Workload};
@@ -141,15 +142,16 @@ impl Strategies {
             ..Failure::of_status(&failed.status, Call::Write)
         })?;
         let connections = [services.orders().await?, services.orders().await?];
+        let asks = PlaceOrder::over(&connections, &caller, &shop);
         let warm_up = closed_loop::Settings {
             clients: usize::from(self.clients),
             warm_up: Duration::ZERO,
             measured: Duration::from_secs(self.warm_up_seconds),
         };
-        closed_loop::run(&connections, &caller, &shop, warm_up, &Watch(Vec::new())).await;
+        closed_loop::run(&asks, warm_up, &Watch(Vec::new())).await;
         let before = counters(services).await?;
         let settings = closed_loop::Settings { measured: Duration::from_secs(self.seconds), ..warm_up };
-        let (seen, _) = closed_loop::run(&connections, &caller, &shop, settings, &Watch(Vec::new())).await;
+        let (seen, _) = closed_loop::run(&asks, settings, &Watch(Vec::new())).await;
         let after = counters(services).await?;
         let counts = &seen.counts;
         let sum = |reasons: &bench::outcome::Reasons| reasons.values().sum::<u64>();

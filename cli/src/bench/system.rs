@@ -22,7 +22,7 @@ use crate::health;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 /// The doctor reads everything there is.
-const DOCTOR_TIMEOUT_MS: &str = "120000";
+const DOCTOR_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A system that runs.
 pub struct System {
@@ -105,13 +105,7 @@ impl System {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
             self.more.push(command.spawn().map_err(failed)?);
             let address = format!("http://127.0.0.1:{port}");
-            let healthy = async {
-                while !matches!(health::check(&address, "", Duration::from_secs(2)).await, Ok(ServingStatus::Serving)) {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            };
-            let late = |_| Failure::new("a coordinator does not come up");
-            tokio::time::timeout(READY_WITHIN, healthy).await.map_err(late)?;
+            until_serving(&address).await?;
             addresses.push(address);
         }
         Ok(addresses)
@@ -119,9 +113,14 @@ impl System {
 
     /// Whether every invariant holds, as `assent doctor` says.
     pub async fn is_healthy(&self) -> Result<bool, Failure> {
+        self.is_healthy_within(DOCTOR_PATIENCE).await
+    }
+
+    /// The same, where there is so much to read that one answer may take so long.
+    pub async fn is_healthy_within(&self, patience: Duration) -> Result<bool, Failure> {
         let failed = |error: std::io::Error| Failure::new(format!("cannot run the doctor: {error}"));
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.args(["doctor", "--timeout-ms", DOCTOR_TIMEOUT_MS]);
+        command.args(["doctor", "--timeout-ms", &patience.as_millis().to_string()]);
         let Services { coordinator, inventory, order, payment, .. } = &self.services;
         for (name, address) in
             [("COORDINATOR", coordinator), ("INVENTORY", inventory), ("ORDER", order), ("PAYMENT", payment)]
@@ -133,6 +132,13 @@ impl System {
             eprintln!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         }
         Ok(output.status.success())
+    }
+
+    /// Stops it in good order, and removes its data.
+    pub async fn remove(self) -> Result<(), Failure> {
+        let data_dir = self.data_dir.clone();
+        self.stop().await?;
+        remove(&data_dir)
     }
 
     /// Stops it in good order.
@@ -149,4 +155,21 @@ impl System {
             Err(_) => Err(Failure::new("the system does not stop").hint("`assent dev ps` shows what is left")),
         }
     }
+}
+
+/// Removes data of the benchmark's own.
+pub fn remove(data_dir: &Path) -> Result<(), Failure> {
+    let removed = std::fs::remove_dir_all(data_dir);
+    removed.map_err(|error| Failure::new(format!("cannot remove {}: {error}", data_dir.display())))
+}
+
+/// Waits until what was started there serves.
+pub async fn until_serving(address: &str) -> Result<(), Failure> {
+    let serving = async {
+        while !matches!(health::check(address, "", Duration::from_secs(2)).await, Ok(ServingStatus::Serving)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let late = |_| Failure::new(format!("what was started at {address} does not come up"));
+    tokio::time::timeout(READY_WITHIN, serving).await.map_err(late)
 }

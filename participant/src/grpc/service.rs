@@ -18,14 +18,15 @@ const LARGEST_PAGE: i32 = 5_000;
 /// ParticipantService of a service.
 pub struct Participant<R: Resource> {
     resource: Arc<R>,
+    name: String,
     writers: Writers<R>,
     log: Log,
 }
 
 impl<R: Resource> Participant<R> {
-    /// The service on its log.
-    pub fn new(resource: Arc<R>, writers: Writers<R>, log: Log) -> Self {
-        Participant { resource, writers, log }
+    /// The service on its log; coordinators know it by this name.
+    pub fn new(resource: Arc<R>, name: String, writers: Writers<R>, log: Log) -> Self {
+        Participant { resource, name, writers, log }
     }
 
     async fn write(&self, entries: Vec<Entry<R::Branch>>) -> Result<Vec<Reply>, Status> {
@@ -43,7 +44,7 @@ impl<R: Resource> Participant<R> {
             let origin = match &last {
                 Some((names, origin)) if *names == participants && origin.owner_id == owner_id => origin.clone(),
                 _ => {
-                    wire::check_names(field, self.resource.name(), &participants, &owner_id)?;
+                    wire::check_names(field, &self.name, &participants, &owner_id)?;
                     let origin = Arc::new(Origin { participants: names::join(&participants), owner_id });
                     last = Some((participants, origin.clone()));
                     origin

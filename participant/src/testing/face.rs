@@ -30,6 +30,7 @@ pub fn face<R: Resource>(resource: R, own_services: impl FnOnce(&Context<R>, Rou
     let runtime = Runtime::new().unwrap();
     let writers = runtime.block_on(async { Writers::start(&resource, &PgConnectOptions::new()) });
     drop(runtime);
-    let participant = participant_service(resource.clone(), writers, Log::new(pool.clone()));
+    let participant =
+        participant_service(resource.clone(), resource.name().to_owned(), writers, Log::new(pool.clone()));
     own_services(&Context { resource, pool }, Routes::new(participant))
 }

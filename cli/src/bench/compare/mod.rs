@@ -155,7 +155,7 @@ impl Run<'_> {
 
     async fn cluster(&self) -> Result<Running, Failure> {
         self.tell("making a database".to_owned());
-        Running::start(&self.options.data_dir.join("baseline"), self.options.port_base + 20).await
+        Running::start(&self.options.data_dir.join("baseline"), "baseline", self.options.port_base + 20).await
     }
 
     async fn baseline(
