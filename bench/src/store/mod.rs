@@ -1,8 +1,10 @@
 //! Postgres servers on this machine, as their own programs reach them, and all SQL that is sent to them.
 //!
 //! Only a benchmark on one machine does so: the services are measured over gRPC, their databases by what they count.
+pub mod past;
 pub mod statistics;
 pub mod tables;
+pub mod totals;
 
 use std::ffi::OsStr;
 use std::io;

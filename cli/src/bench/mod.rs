@@ -12,6 +12,7 @@ mod overload;
 mod recovery;
 mod strategies;
 mod system;
+mod whole;
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 mod members;
 mod orders;
 mod participants;
+mod past;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use bench::shop::{Plan, Workload};
 use serde::Serialize;
 
 use super::orders::made_up_name;
+use super::whole::DOCTOR_UP_TO;
 use super::{ms, spinner};
 use crate::client::Services;
 use crate::failure::Failure;
@@ -42,6 +44,13 @@ pub struct Growth {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "3,4,5,6,7,8",
           value_parser = clap::value_parser!(u16).range(1..=9))]
     participants: Vec<u16>,
+    /// How many past orders there are in every database; ten million take some minutes to write, and 26 GB of disk
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1000,100000,10000000",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
+    rows: Vec<u32>,
+    /// Of how many orders at most the doctor is asked, who reads all of them into memory; of more, the totals must agree
+    #[arg(long, value_name = "N", default_value_t = DOCTOR_UP_TO)]
+    doctor_up_to: u32,
     /// How many clients
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     clients: u16,
@@ -71,10 +80,12 @@ enum Thing {
     Coordinators,
     /// Participants of a transaction.
     Participants,
+    /// Past orders in the databases.
+    Rows,
 }
 
 impl Thing {
-    const ALL: [Thing; 4] = [Thing::Lines, Thing::Skus, Thing::Coordinators, Thing::Participants];
+    const ALL: [Thing; 5] = [Thing::Lines, Thing::Skus, Thing::Coordinators, Thing::Participants, Thing::Rows];
 
     fn name(self) -> &'static str {
         match self {
@@ -82,6 +93,7 @@ impl Thing {
             Thing::Skus => "skus",
             Thing::Coordinators => "coordinators",
             Thing::Participants => "participants",
+            Thing::Rows => "rows",
         }
     }
 }
@@ -113,6 +125,12 @@ impl Growth {
             let mut measured = Vec::new();
             for count in self.counts(what) {
                 doing.set_message(format!("{}: {}", what.name(), thousands(count.into())));
+                if what == Thing::Rows
+                    && let Err(lacking) = past::check_room(&self.data_dir, count)
+                {
+                    eprintln!("left out: {}", lacking.message);
+                    continue;
+                }
                 measured.push(Point { count, report: self.measure(services, what, count).await? });
             }
             grown.push(Grown { what, measured });
@@ -129,6 +147,7 @@ impl Growth {
         let counts = match what {
             Thing::Lines => &self.lines,
             Thing::Skus => return self.skus.clone(),
+            Thing::Rows => return self.rows.clone(),
             Thing::Coordinators => &self.coordinators,
             Thing::Participants => &self.participants,
         };
@@ -142,6 +161,7 @@ impl Growth {
             Thing::Skus => Size { skus: count, ..Size::USUAL },
             Thing::Coordinators => Size { coordinators: few, ..Size::USUAL },
             Thing::Participants => Size::USUAL,
+            Thing::Rows => Size { past: count, ..Size::USUAL },
         };
         let plan = Plan {
             run: made_up_name(),
@@ -165,7 +185,10 @@ impl Growth {
                 let folder = self.data_dir.join("members");
                 participants::measure(&folder, self.port_base, services, few, plan, &setting, clients).await
             }
-            _ => orders::measure(&self.data_dir.join("system"), self.port_base, services, size, &plan, &setting).await,
+            _ => {
+                let folder = self.data_dir.join("system");
+                orders::measure(&folder, self.port_base, services, size, &plan, &setting, self.doctor_up_to).await
+            }
         }
     }
 

@@ -4,9 +4,11 @@ use std::path::Path;
 use bench::report::{Report, Setting};
 use bench::shop::Plan;
 
-use crate::bench::load;
+use super::past;
+use crate::bench::load::{self, Stocked};
 use crate::bench::local::Local;
 use crate::bench::system::System;
+use crate::bench::whole;
 use crate::client::Services;
 use crate::failure::Failure;
 
@@ -22,14 +24,17 @@ pub struct Size {
     pub skus: u32,
     /// Coordinators.
     pub coordinators: u16,
+    /// Orders that were placed before.
+    pub past: u32,
 }
 
 impl Size {
     /// Where another thing grows.
-    pub const USUAL: Size = Size { lines: 1, skus: 1_000, coordinators: 1 };
+    pub const USUAL: Size = Size { lines: 1, skus: 1_000, coordinators: 1, past: 0 };
 }
 
-/// Measures this plan on a system of this size.
+/// Measures this plan on a system of this size; then it must be whole, by the doctor if there are at most
+/// `doctor_up_to` orders: see [`whole`].
 pub async fn measure(
     folder: &Path,
     port_base: u16,
@@ -37,16 +42,24 @@ pub async fn measure(
     size: Size,
     plan: &Plan,
     setting: &Setting,
+    doctor_up_to: u32,
 ) -> Result<Report, Failure> {
-    let mut system = System::start(folder, port_base, services).await?;
+    let environment = if size.past > 0 { past::ENVIRONMENT } else { &[] };
+    let mut system = System::start_with(folder, port_base, services, environment).await?;
     let measured = async {
         let more = system.add_coordinators(port_base + FIRST_COORDINATOR, size.coordinators - 1).await?;
         let local = Local::find(&system.data_dir, &system.services.coordinator).await.map_err(Failure::new)?;
-        let report = load::run_at(&system.services, &more, Some(&local), plan, setting, |_| {}).await?;
-        match system.is_healthy().await? {
-            true => Ok(report),
-            false => Err(Failure::new("an invariant does not hold after the load; its figures are worth nothing")),
+        let stocked = Stocked::new(&system.services, &more, plan, setting.connections, |_| {}).await?;
+        if size.past > 0 {
+            let written = bench::store::past::write(&local.servers, &stocked.shop, &plan.run, size.past.into()).await;
+            written.map_err(Failure::new)?;
         }
+        let (report, _) = load::run_stocked(&stocked, Some(&local), plan, setting, setting.measured).await?;
+        let orders = u64::from(size.past) + report.orders.confirmed;
+        // Only orders of one line have totals that agree.
+        let doctor_up_to = if size.lines > 1 { u32::MAX } else { doctor_up_to };
+        whole::check(&system, &local, orders, doctor_up_to).await?;
+        Ok(report)
     };
     let measured = measured.await;
     system.remove().await?;
