@@ -58,6 +58,11 @@ pub trait Work: Send + Sync + 'static {
         connection: &mut PgConnection,
         entries: &[Self::Entry],
     ) -> impl Future<Output = Result<Vec<Self::Reply>, sqlx::Error>> + Send;
+    /// Whether [`Work::run`] carries the batch out by one statement, which is a local transaction of its own: it then needs no BEGIN
+    /// and no COMMIT.
+    fn is_one_statement(&self, _entries: &[Self::Entry]) -> bool {
+        false
+    }
     /// COMMIT of the batch that was run last has returned.
     fn committed(&self) {}
     /// The answer when nothing can be known: the database can't be reached, or this entry alone fails.
@@ -357,13 +362,18 @@ impl<W: Work> Writer<W> {
     ) -> Result<Vec<W::Reply>, sqlx::Error> {
         let began = Instant::now();
         let is_lazy = entries.iter().all(|entry| W::urgency(entry) == Urgency::Lazy);
+        let is_one_statement = !is_lazy && !session.is_begun() && self.work.is_one_statement(entries);
         crash_point::pass("batch.before_begin");
-        session.begin(is_lazy).await?;
+        if !is_one_statement {
+            session.begin(is_lazy).await?;
+        }
         crash_point::pass("batch.before_sql");
         let replies = self.work.run(&mut session.connection, entries).await?;
         assert_eq!(replies.len(), entries.len(), "one reply for each entry");
-        crash_point::pass("batch.before_commit");
-        session.commit(more_waits || !self.items.is_empty()).await?;
+        if !is_one_statement {
+            crash_point::pass("batch.before_commit");
+            session.commit(more_waits || !self.items.is_empty()).await?;
+        }
         self.work.committed();
         metrics::BATCHES.add(1);
         metrics::ENTRIES.add(u64::try_from(entries.len()).unwrap_or_default());
