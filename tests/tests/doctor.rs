@@ -38,7 +38,8 @@ const PLANTS: &[Plant] = &[
         names: &["NOWHERE"],
     },
     Plant {
-        violates: &["validity"],
+        // Its batch still counts it.
+        violates: &["validity", "agreement"],
         plant: &[
             (Payment, "CREATE TABLE kept AS SELECT * FROM branch_log WHERE transaction_id = 'ID'"),
             (Payment, "DELETE FROM branch_log WHERE transaction_id = 'ID'"),
@@ -72,6 +73,13 @@ const PLANTS: &[Plant] = &[
         ],
         undo: &[(Coordinator, "INSERT INTO record SELECT * FROM kept"), (Coordinator, "DROP TABLE kept")],
         names: &["ID"],
+    },
+    Plant {
+        // A batch that would not be closed by all that is left of it.
+        violates: &["agreement"],
+        plant: &[(Inventory, "UPDATE branch_batch SET undecided = 2, rows_left = 2 WHERE transaction_ids = ARRAY['HELD'::uuid]")],
+        undo: &[(Inventory, "UPDATE branch_batch SET undecided = 1, rows_left = 1 WHERE transaction_ids = ARRAY['HELD'::uuid]")],
+        names: &["HELD"],
     },
     Plant {
         violates: &["no-orphan-holds", "stock-conserved"],

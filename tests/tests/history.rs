@@ -93,7 +93,7 @@ const IN_DATABASES: &[(Service, &str, &str)] = &[
     ),
     (
         Inventory,
-        "UPDATE branch_log SET state = 3 WHERE transaction_id = 'ID'",
+        "UPDATE branch_log SET state = 3, decide_time = now() WHERE transaction_id = 'ID'",
         "UPDATE branch_log SET state = 2 WHERE transaction_id = 'ID'",
     ),
     (

@@ -80,8 +80,8 @@ async fn a_coordinator_that_is_heard_by_no_participant_holds_nothing_for_long() 
     let (records, owner) = (system.pool(Service::Coordinator), "SELECT owner_id FROM lease WHERE name = $1");
     let owner: String = sqlx::query_scalar(owner).bind(CUT_OFF).fetch_one(&records).await.unwrap();
     let held = async |service, since_unix_ms: i64| {
-        let held = "SELECT count(*) FROM branch_log
-                    WHERE state = 1 AND owner_id = $1 AND create_time > to_timestamp($2 / 1000.0)";
+        let held = "SELECT count(*) FROM branch_in_doubt
+                    WHERE owner_id = $1 AND create_time > to_timestamp($2 / 1000.0)";
         let held = sqlx::query_scalar::<_, i64>(held).bind(&owner).bind(since_unix_ms);
         held.fetch_one(&system.pool(service)).await.unwrap()
     };
@@ -112,7 +112,7 @@ async fn cut_off_in_wait(scene: &Scene) -> Vec<Uuid> {
         let staging = sqlx::query_scalar::<_, Uuid>(staging).bind(now_unix_ms() + 100).fetch_all(&records);
         let mut waiting = staging.await.unwrap();
         for service in Service::PARTICIPANTS {
-            let prepared = "SELECT transaction_id FROM branch_log WHERE state = 1 AND transaction_id = ANY($1::uuid[])";
+            let prepared = "SELECT transaction_id FROM branch_in_doubt WHERE transaction_id = ANY($1::uuid[])";
             let branches = scene.system.pool(service);
             waiting = sqlx::query_scalar(prepared).bind(waiting).fetch_all(&branches).await.unwrap();
         }
