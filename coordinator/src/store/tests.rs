@@ -209,14 +209,19 @@ async fn below_the_watermark_nothing_is_inserted_and_what_has_ended_is_deleted()
     // What stands is answered still.
     assert_eq!(store.stage(open.clone()).await, Ok(Stage::Staged));
 
-    // Only the tombstone holds no request; the others stay for the retention, the committed one until its END as well.
+    // Only the tombstone holds no request; the others stay for the retention, and until their batches were told END.
     assert_eq!(store.delete_settled(watermark, 0, 100).await.unwrap(), 1);
     assert!(store.record(tombstone.transaction_id).await.unwrap().is_none());
-    assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 1);
-    assert!(store.record(aborted.transaction_id).await.unwrap().is_none());
+    assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 0);
     let to_end = store.to_end(watermark, None, 100).await.unwrap();
-    assert_eq!(to_end.iter().map(|record| record.transaction_id).collect::<Vec<_>>(), [committed.transaction_id]);
-    store.mark_ended(&[committed.transaction_id, open.transaction_id]).await.unwrap();
-    assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 1);
+    let ids: Vec<_> = to_end.iter().flat_map(|batch| &batch.records).map(|record| record.transaction_id).collect();
+    assert_eq!(ids, [committed.transaction_id, aborted.transaction_id], "those of closed batches");
+    for batch in &to_end {
+        store.mark_ended(&[batch.batch_id]).await.unwrap();
+        assert_eq!(store.delete_settled(watermark, 0, 100).await.unwrap(), 0, "still within the retention");
+        assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 1);
+        assert!(store.record(batch.records[0].transaction_id).await.unwrap().is_none());
+    }
+    assert_eq!(store.to_end(watermark, None, 100).await.unwrap().len(), 0);
     assert_eq!(state(&store, open).await, (RecordState::Staging, true));
 }
