@@ -2,6 +2,7 @@
 //!
 //! Records are written by one writer only ([`record`]), but for those of sagas, which change with their rows ([`saga`]);
 //! everything else reads, or touches tables of its own.
+mod audit;
 mod collect;
 mod lease;
 mod reads;

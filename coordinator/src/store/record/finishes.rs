@@ -137,3 +137,90 @@ impl Inner {
         Next::Close(Closing { batch_id, finishes }, then)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::Decision;
+
+    use super::*;
+    use crate::store::ClientAnswer;
+
+    fn finish(transaction_id: Uuid, decision: Option<Decision>) -> Waiting {
+        let finish = Finish { transaction_id, decision, client_answer: ClientAnswer::Accepted, refusal: None };
+        Waiting { finish, then: Box::new(|_| ()) }
+    }
+
+    fn committed(transaction_id: Uuid) -> Waiting {
+        finish(transaction_id, Some(Decision::Commit))
+    }
+
+    fn opened(finishes: &Finishes, members: &[Uuid]) -> Uuid {
+        let batch_id = Uuid::now_v7();
+        finishes.open(batch_id, members.to_vec());
+        batch_id
+    }
+
+    fn ids<'a>(finishes: impl IntoIterator<Item = &'a Finish>) -> Vec<Uuid> {
+        finishes.into_iter().map(|finish| finish.transaction_id).collect()
+    }
+
+    fn is_closed(next: &Next, batch: Uuid, finished: &[Uuid]) -> bool {
+        matches!(next, Next::Close(closing, _) if closing.batch_id == batch && ids(&closing.finishes) == finished)
+    }
+
+    fn is_each(next: &Next, finished: &[Uuid]) -> bool {
+        matches!(next, Next::Each(waiting) if ids(waiting.iter().map(|it| &it.finish)) == finished)
+    }
+
+    #[test]
+    fn a_batch_is_closed_with_all_that_is_left_of_it() {
+        let finishes = Finishes::default();
+        let [one, two, three] = std::array::from_fn(|_| Uuid::now_v7());
+        let batch = opened(&finishes, &[one, two, three]);
+        assert!(matches!(finishes.finish(committed(two)), Next::WaitFor(id) if id == batch));
+        assert!(matches!(finishes.settled(one), Next::Wait));
+        assert!(matches!(finishes.settled(one), Next::Wait), "it counts once");
+        let next = finishes.finish(finish(three, Some(Decision::Abort)));
+        assert!(is_closed(&next, batch, &[two, three]));
+        assert!(finishes.give_up(batch).is_empty());
+        // What comes later is written by itself.
+        assert!(is_each(&finishes.finish(finish(one, None)), &[one]));
+    }
+
+    #[test]
+    fn the_last_record_that_is_settled_closes_what_has_waited() {
+        let finishes = Finishes::default();
+        let [one, two] = std::array::from_fn(|_| Uuid::now_v7());
+        let batch = opened(&finishes, &[one, two]);
+        finishes.finish(committed(two));
+        assert!(is_closed(&finishes.settled(one), batch, &[two]));
+        let [one, two] = std::array::from_fn(|_| Uuid::now_v7());
+        opened(&finishes, &[one, two]);
+        assert!(matches!((finishes.settled(one), finishes.settled(two)), (Next::Wait, Next::Wait)), "nothing is left");
+        assert!(finishes.lock().batches.is_empty() && finishes.lock().batch_of.is_empty());
+    }
+
+    #[test]
+    fn a_batch_that_was_given_up_is_never_closed() {
+        let finishes = Finishes::default();
+        let [one, two, three] = std::array::from_fn(|_| Uuid::now_v7());
+        let batch = opened(&finishes, &[one, two, three]);
+        finishes.finish(committed(one));
+        let given_up = finishes.give_up(batch);
+        assert_eq!(ids(given_up.iter().map(|it| &it.finish)), [one]);
+        // The first was written lazily, and may be lost.
+        assert!(is_each(&finishes.finish(committed(two)), &[two]));
+        assert!(matches!(finishes.settled(three), Next::Wait));
+        assert!(finishes.lock().batch_of.is_empty());
+    }
+
+    #[test]
+    fn a_finish_without_a_decision_gives_its_batch_up() {
+        let finishes = Finishes::default();
+        let [one, two, three] = std::array::from_fn(|_| Uuid::now_v7());
+        opened(&finishes, &[one, two, three]);
+        finishes.finish(committed(one));
+        assert!(is_each(&finishes.finish(finish(two, None)), &[one, two]));
+        assert!(is_each(&finishes.finish(committed(three)), &[three]));
+    }
+}

@@ -12,6 +12,8 @@ mod decide;
 mod finishes;
 mod stage;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
