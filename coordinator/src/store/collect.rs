@@ -102,10 +102,12 @@ impl Store {
     /// Notes that the participants of all records of these batches were told END.
     pub async fn mark_ended(&self, batch_ids: &[Uuid]) -> Result<(), sqlx::Error> {
         crash_point::pass("ended.before");
-        sqlx::query("UPDATE record_batch SET ended = true WHERE batch_id = ANY($1::uuid[]) AND state = 2")
-            .bind(batch_ids)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "UPDATE record_batch SET ended = true WHERE batch_id = ANY($1::uuid[]) AND decide_time IS NOT NULL",
+        )
+        .bind(batch_ids)
+        .execute(&self.pool)
+        .await?;
         crash_point::pass("ended.after");
         Ok(())
     }
@@ -200,7 +202,8 @@ impl Store {
         // A final state never changes; but one that was written lazily may be lost again with a crash of the database.
         let deleted: i64 = sqlx::query_scalar(
             "WITH batches AS ( \
-                     DELETE FROM record_batch WHERE batch_id = ANY($2::uuid[]) AND state = 2 AND ended RETURNING transaction_ids), \
+                     DELETE FROM record_batch WHERE batch_id = ANY($2::uuid[]) AND decide_time IS NOT NULL AND ended \
+                     RETURNING transaction_ids), \
                  gone AS ( \
                      DELETE FROM record r USING ( \
                          SELECT unnest($1::uuid[]) AS transaction_id, false AS by_batch UNION ALL \

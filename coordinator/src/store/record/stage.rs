@@ -11,6 +11,10 @@ use uuid::Uuid;
 use super::batch::count;
 use super::{Entry, NewBatch, NewRecord, Reply, Round, split, standing};
 
+/// How far the deadlines of a batch are apart, at most: it is collected with the latest of them, and one that is hours away
+/// (that of a saga's child may be) is not to keep all the others.
+const SPAN_MS: i64 = 100_000;
+
 impl Round<'_> {
     /// Inserts STAGING records. All are expected to meet no other and to be above the watermark, unless `careful`: one that
     /// does not fails the run.
@@ -21,9 +25,8 @@ impl Round<'_> {
                 stages.push((place, record));
             }
         }
-        // In practice all are of the process' own.
-        stages.sort_unstable_by_key(|(_, it)| (&it.owner_id, &it.client_id, &it.request_id, it.transaction_id));
-        for stages in stages.chunk_by(|(_, one), (_, other)| one.owner_id == other.owner_id) {
+        stages.sort_unstable_by_key(|(_, it)| (batch_of(it), &it.client_id, &it.request_id, it.transaction_id));
+        for stages in stages.chunk_by(|(_, one), (_, other)| batch_of(one) == batch_of(other)) {
             if careful {
                 self.stage_with_care(connection, stages).await?;
                 continue;
@@ -79,6 +82,11 @@ impl Round<'_> {
         self.locked.insert(batch_id);
         self.staged.push(NewBatch { batch_id, members });
     }
+}
+
+/// What is the same for all records of a batch. In practice all in a run are of the process' own and about as urgent.
+fn batch_of(record: &NewRecord) -> (&str, i64) {
+    (&record.owner_id, record.deadline_unix_ms.div_euclid(SPAN_MS))
 }
 
 /// Reads the watermark and keeps the collector's drain waiting until this local transaction has ended.
