@@ -69,7 +69,7 @@ pub async fn run<R: Resource>(
     tokio::spawn(Sweeper::new(&args, log.clone(), writers.clone())?.sweep());
     tokio::spawn(collector::collect(args, log.clone(), pool.clone()));
     let participant = participant_service(resource.clone(), writers, log);
-    let routes = own_services(&Context { resource, pool }, Routes::new(participant));
+    let routes = own_services(&Context { resource, pool }, Routes::default());
     let names: Vec<&str> = own_names.iter().copied().chain([grpc::SERVICE]).collect();
-    Ok(server::serve(listen, routes, &names).await?)
+    Ok(server::serve(listen, participant, routes, &names).await?)
 }
