@@ -42,7 +42,7 @@ impl Traces {
             captures.entry(transaction_id).or_default().push((account, amount_minor));
         }
         Traces {
-            records: states(system, Service::Coordinator, "record").await,
+            records: states(system, Service::Coordinator, "record_as_it_stands").await,
             branches,
             orders: orders.into_iter().map(|(id, account, lines, total)| (id, (account, lines, total))).collect(),
             captures,

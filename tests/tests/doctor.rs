@@ -49,7 +49,7 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         violates: &["decision-stability"],
-        plant: &[(Coordinator, "UPDATE record SET first_decision = 3 WHERE transaction_id = 'ID'")],
+        plant: &[(Coordinator, "UPDATE record SET state = 2, first_decision = 3 WHERE transaction_id = 'ID'")],
         undo: &[(Coordinator, "UPDATE record SET first_decision = 2 WHERE transaction_id = 'ID'")],
         names: &["ID"],
     },
@@ -161,6 +161,29 @@ const PLANTS: &[Plant] = &[
              VALUES ('NOWHERE', 'c', 'r', '', 1, true, 'gone', extract(epoch FROM now())::bigint * 1000 - 60000, 'shipping')",
         )],
         undo: &[(Coordinator, "DELETE FROM record WHERE transaction_id = 'NOWHERE'")],
+        names: &["NOWHERE"],
+    },
+    Plant {
+        // A batch of one record that counts two.
+        violates: &["agreement", "in-doubt-resolves"],
+        plant: &[
+            (
+                Coordinator,
+                "INSERT INTO record (transaction_id, client_id, request_id, request_digest, state, holds_request, owner_id,
+                                     deadline_unix_ms, participants, batch_id)
+                 VALUES ('NOWHERE', 'c', 'r', '', 1, true, 'gone', extract(epoch FROM now())::bigint * 1000 - 60000, 'shipping',
+                         'NOWHERE')",
+            ),
+            (
+                Coordinator,
+                "INSERT INTO record_batch (batch_id, undecided, owner_id, transaction_ids, record_count, max_deadline_unix_ms)
+                 VALUES ('NOWHERE', 2, 'gone', ARRAY['NOWHERE'::uuid], 1, 0)",
+            ),
+        ],
+        undo: &[
+            (Coordinator, "DELETE FROM record WHERE transaction_id = 'NOWHERE'"),
+            (Coordinator, "DELETE FROM record_batch WHERE batch_id = 'NOWHERE'"),
+        ],
         names: &["NOWHERE"],
     },
 ];
