@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::coordinator::Coordinator;
 use crate::saga::group;
-use crate::store::Record;
+use crate::store::{ClosedBatch, Record};
 
 /// Records in one step.
 const STEP: i64 = 500;
@@ -35,10 +35,10 @@ async fn round(coordinator: &Coordinator) -> Result<(), sqlx::Error> {
     let watermark = coordinator.store.advance_watermark(now - coordinator.args.service.watermark_lag_ms).await?;
     let mut after = None;
     for _ in 0..MAX_STEPS {
-        let records = coordinator.store.to_end(watermark, after, STEP).await?;
-        let Some(last) = records.last() else { break };
-        after = Some((last.deadline_unix_ms, last.transaction_id));
-        coordinator.store.mark_ended(&end(coordinator, &records).await).await?;
+        let batches = coordinator.store.to_end(watermark, after, STEP).await?;
+        let Some(last) = batches.last() else { break };
+        after = Some((last.max_deadline_unix_ms, last.batch_id));
+        coordinator.store.mark_ended(&end(coordinator, &batches).await).await?;
     }
     end_sagas(coordinator, watermark).await?;
     let retention = now - coordinator.args.request_retention_ms;
@@ -56,10 +56,11 @@ async fn round(coordinator: &Coordinator) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Makes sure that the participants of durably COMMITTED records are durably so as well, and tells them END; returns
-/// the records all of whose participants have acknowledged it.
-async fn end(coordinator: &Coordinator, records: &[Record]) -> Vec<Uuid> {
-    let mut left: Vec<&Record> = records.iter().filter(|record| record.state == RecordState::Committed).collect();
+/// Makes sure that the participants of the durably COMMITTED records of these batches are durably so as well, and tells them
+/// END; returns the batches of which all participants of all records have acknowledged it.
+async fn end(coordinator: &Coordinator, batches: &[ClosedBatch]) -> Vec<Uuid> {
+    let is_committed = |record: &&Record| record.state == RecordState::Committed;
+    let mut left: Vec<&Record> = batches.iter().flat_map(|batch| &batch.records).filter(is_committed).collect();
     // A record that names a participant unknown here can't be ended here.
     left.retain(|record| record.participants.iter().all(|name| coordinator.participants.get(name).is_some()));
     let durably = coordinator.participants.iter().map(|participant| (true, participant));
@@ -86,7 +87,9 @@ async fn end(coordinator: &Coordinator, records: &[Record]) -> Vec<Uuid> {
         left = others;
         left.extend(concerned.into_iter().zip(acknowledged).filter(|(_, done)| *done).map(|(record, _)| record));
     }
-    left.into_iter().map(|record| record.transaction_id).collect()
+    let ended: HashSet<Uuid> = left.into_iter().map(|record| record.transaction_id).collect();
+    let is_over = |record: &Record| !is_committed(&record) || ended.contains(&record.transaction_id);
+    batches.iter().filter(|batch| batch.records.iter().all(is_over)).map(|batch| batch.batch_id).collect()
 }
 
 /// Tells the participants of sagas that have ended END, step by step; notes the sagas all of whose steps have acknowledged

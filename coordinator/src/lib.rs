@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub use config::Args;
 pub use coordinator::Coordinator;
 pub use domain::{Line as OrderLine, Order};
-pub use grpc::{read_lines, routes};
+pub use grpc::{order_service, other_services, read_lines};
 pub use participants::{Participants, branches};
 pub use store::Store;
 
@@ -66,7 +66,8 @@ pub async fn run() -> anyhow::Result<()> {
         };
         tokio::spawn(metrics::serve(listen, in_doubt));
     }
-    let serving = server::serve(coordinator.args.listen, grpc::routes(&coordinator), grpc::SERVICES);
+    let (orders, others) = (grpc::order_service(&coordinator), grpc::other_services(&coordinator));
+    let serving = server::serve(coordinator.args.listen, orders, others, grpc::SERVICES);
     let ended = tokio::select! {
         served = serving => served.map_err(anyhow::Error::from),
         superseded = superseded => superseded,

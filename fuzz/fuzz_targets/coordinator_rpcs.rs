@@ -8,11 +8,12 @@ const ORDERS: [Rpc; 3] = fuzz::rpcs!(
     "assent.order.v1.OrderService", proto::assent::order::v1,
     "PlaceOrder" => PlaceOrderRequest, "GetOrder" => GetOrderRequest, "ListOrders" => ListOrdersRequest,
 );
-const TRANSACTIONS: [Rpc; 7] = fuzz::rpcs!(
+const TRANSACTIONS: [Rpc; 8] = fuzz::rpcs!(
     "assent.transaction.v1.CoordinatorService", proto::assent::transaction::v1,
     "GetTransaction" => GetTransactionRequest, "ListTransactions" => ListTransactionsRequest,
     "RecoverTransaction" => RecoverTransactionRequest, "ExecuteTransaction" => ExecuteTransactionRequest,
     "PauseSaga" => PauseSagaRequest, "ResumeSaga" => ResumeSagaRequest, "CancelSaga" => CancelSagaRequest,
+    "Audit" => AuditRequest,
 );
 
 thread_local! {

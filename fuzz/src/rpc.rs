@@ -103,6 +103,7 @@ pub fn coordinator() -> Routes {
         let connect = connect_options(url, "fuzz").expect("a URL");
         let store = coordinator::Store::start(pool, connect);
         let participants = coordinator::Participants::start(&args.participants).expect("participants");
-        coordinator::routes(&coordinator::Coordinator::new(args, "owner", store, participants))
+        let coordinator = coordinator::Coordinator::new(args, "owner", store, participants);
+        coordinator::other_services(&coordinator).add_service(coordinator::order_service(&coordinator))
     })
 }

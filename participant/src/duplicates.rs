@@ -1,9 +1,9 @@
-//! Batches that expect the usual: inserts that meet no row, decisions that meet a PREPARED one.
+//! Batches that expect the usual: inserts that meet no row.
 //!
 //! ON CONFLICT DO NOTHING looks for each row before it inserts it and confirms it afterwards, which makes an insert half
-//! as dear again; and a statement that has to say which rows it has changed sends each of them back. Hardly any batch needs
+//! as dear again; and a statement that has to say which rows it has inserted sends each of them back. Hardly any batch needs
 //! either: it takes a message or a request that comes twice, or too late. So a batch goes without first, and only counts.
-//! One that fails for a duplicate, or has changed fewer rows than it should have, is run again with care, and so are the
+//! One that fails for a duplicate, or has inserted fewer rows than it should have, is run again with care, and so are the
 //! next ones for a while, because repeats come in swarms.
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -44,10 +44,10 @@ impl Duplicates {
 
 const UNUSUAL: &str = "a batch met what it did not expect";
 
-/// Checks that a statement has changed as many rows as it was given. If not, the batch asks with this error to be run again
+/// Checks that a statement has inserted as many rows as it was given. If not, the batch asks with this error to be run again
 /// with care; see [`Duplicates::learn`].
-pub fn all(changed: u64, given: usize) -> Result<(), sqlx::Error> {
-    match u64::try_from(given) == Ok(changed) {
+pub fn all(inserted: u64, given: usize) -> Result<(), sqlx::Error> {
+    match u64::try_from(given) == Ok(inserted) {
         true => Ok(()),
         false => Err(sqlx::Error::Protocol(UNUSUAL.to_owned())),
     }

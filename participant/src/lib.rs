@@ -14,6 +14,7 @@ pub mod config;
 pub mod crash_point;
 pub mod duplicates;
 mod explained;
+mod front;
 pub mod group_commit;
 mod grpc;
 mod log;

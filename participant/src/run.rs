@@ -71,7 +71,7 @@ pub async fn run<R: Resource>(
     let own_name = args.participant_name.clone().unwrap_or_else(|| name.to_owned());
     tokio::spawn(collector::collect(args, log.clone(), pool.clone()));
     let participant = participant_service(resource.clone(), own_name, writers, log);
-    let routes = own_services(&Context { resource, pool }, Routes::new(participant));
+    let routes = own_services(&Context { resource, pool }, Routes::default());
     let names: Vec<&str> = own_names.iter().copied().chain([grpc::SERVICE]).collect();
-    Ok(server::serve(listen, routes, &names).await?)
+    Ok(server::serve(listen, participant, routes, &names).await?)
 }

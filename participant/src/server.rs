@@ -1,11 +1,18 @@
 //! The gRPC server that every service runs: its own services, health, and reflection.
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::{Request, Response};
+use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
+
+use crate::front::Front;
 
 /// Largest message that is read: a batch of large orders.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -36,8 +43,14 @@ pub enum ServeError {
     Signal(#[from] std::io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT. `services` names the gRPC services in `routes`, for the health service.
-pub async fn serve(address: SocketAddr, routes: Routes, services: &[&str]) -> Result<(), ServeError> {
+/// Serves until SIGTERM or SIGINT. `front` is the service that most calls are for; `services` names it and those in `routes`, for
+/// the health service.
+pub async fn serve<S>(address: SocketAddr, front: S, routes: Routes, services: &[&str]) -> Result<(), ServeError>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + NamedService,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -70,6 +83,7 @@ pub async fn serve(address: SocketAddr, routes: Routes, services: &[&str]) -> Re
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .layer(tower::util::MapResponseLayer::new(crate::explained::explain))
+        .layer(Front(front))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stopped);
     let overdue = async {

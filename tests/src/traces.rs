@@ -25,7 +25,7 @@ impl Traces {
     pub async fn read(system: &System) -> Self {
         let mut branches = Vec::new();
         for service in Service::PARTICIPANTS {
-            branches.push((service, states(system, service, "branch_log").await));
+            branches.push((service, states(system, service, "branch_with_state").await));
         }
         let orders: Vec<(String, String, serde_json::Value, i64)> =
             sqlx::query_as("SELECT order_id::text, account, lines, total_minor FROM order_with_state WHERE state = 2")
@@ -42,7 +42,7 @@ impl Traces {
             captures.entry(transaction_id).or_default().push((account, amount_minor));
         }
         Traces {
-            records: states(system, Service::Coordinator, "record").await,
+            records: states(system, Service::Coordinator, "record_as_it_stands").await,
             branches,
             orders: orders.into_iter().map(|(id, account, lines, total)| (id, (account, lines, total))).collect(),
             captures,

@@ -38,7 +38,8 @@ const PLANTS: &[Plant] = &[
         names: &["NOWHERE"],
     },
     Plant {
-        violates: &["validity"],
+        // Its batch still counts it.
+        violates: &["validity", "agreement"],
         plant: &[
             (Payment, "CREATE TABLE kept AS SELECT * FROM branch_log WHERE transaction_id = 'ID'"),
             (Payment, "DELETE FROM branch_log WHERE transaction_id = 'ID'"),
@@ -48,7 +49,7 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         violates: &["decision-stability"],
-        plant: &[(Coordinator, "UPDATE record SET first_decision = 3 WHERE transaction_id = 'ID'")],
+        plant: &[(Coordinator, "UPDATE record SET state = 2, first_decision = 3 WHERE transaction_id = 'ID'")],
         undo: &[(Coordinator, "UPDATE record SET first_decision = 2 WHERE transaction_id = 'ID'")],
         names: &["ID"],
     },
@@ -72,6 +73,13 @@ const PLANTS: &[Plant] = &[
         ],
         undo: &[(Coordinator, "INSERT INTO record SELECT * FROM kept"), (Coordinator, "DROP TABLE kept")],
         names: &["ID"],
+    },
+    Plant {
+        // A batch that would not be closed by all that is left of it.
+        violates: &["agreement"],
+        plant: &[(Inventory, "UPDATE branch_batch SET undecided = 2, rows_left = 2 WHERE transaction_ids = ARRAY['HELD'::uuid]")],
+        undo: &[(Inventory, "UPDATE branch_batch SET undecided = 1, rows_left = 1 WHERE transaction_ids = ARRAY['HELD'::uuid]")],
+        names: &["HELD"],
     },
     Plant {
         violates: &["no-orphan-holds", "stock-conserved"],
@@ -153,6 +161,29 @@ const PLANTS: &[Plant] = &[
              VALUES ('NOWHERE', 'c', 'r', '', 1, true, 'gone', extract(epoch FROM now())::bigint * 1000 - 60000, 'shipping')",
         )],
         undo: &[(Coordinator, "DELETE FROM record WHERE transaction_id = 'NOWHERE'")],
+        names: &["NOWHERE"],
+    },
+    Plant {
+        // A batch of one record that counts two.
+        violates: &["agreement", "in-doubt-resolves"],
+        plant: &[
+            (
+                Coordinator,
+                "INSERT INTO record (transaction_id, client_id, request_id, request_digest, state, holds_request, owner_id,
+                                     deadline_unix_ms, participants, batch_id)
+                 VALUES ('NOWHERE', 'c', 'r', '', 1, true, 'gone', extract(epoch FROM now())::bigint * 1000 - 60000, 'shipping',
+                         'NOWHERE')",
+            ),
+            (
+                Coordinator,
+                "INSERT INTO record_batch (batch_id, undecided, owner_id, transaction_ids, record_count, max_deadline_unix_ms)
+                 VALUES ('NOWHERE', 2, 'gone', ARRAY['NOWHERE'::uuid], 1, 0)",
+            ),
+        ],
+        undo: &[
+            (Coordinator, "DELETE FROM record WHERE transaction_id = 'NOWHERE'"),
+            (Coordinator, "DELETE FROM record_batch WHERE batch_id = 'NOWHERE'"),
+        ],
         names: &["NOWHERE"],
     },
 ];

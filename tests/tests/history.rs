@@ -93,7 +93,7 @@ const IN_DATABASES: &[(Service, &str, &str)] = &[
     ),
     (
         Inventory,
-        "UPDATE branch_log SET state = 3 WHERE transaction_id = 'ID'",
+        "UPDATE branch_log SET state = 3, decide_time = now() WHERE transaction_id = 'ID'",
         "UPDATE branch_log SET state = 2 WHERE transaction_id = 'ID'",
     ),
     (
@@ -104,7 +104,7 @@ const IN_DATABASES: &[(Service, &str, &str)] = &[
     ),
     (
         Coordinator,
-        "UPDATE record SET state = 3 WHERE transaction_id = 'ID'",
+        "UPDATE record SET state = 3, first_decision = 2, client_answer = 1 WHERE transaction_id = 'ID'",
         "UPDATE record SET state = 2 WHERE transaction_id = 'ID'",
     ),
     (

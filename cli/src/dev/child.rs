@@ -9,7 +9,7 @@ use std::process::Command;
 
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{User, getppid, setgid, setgroups, setuid};
+use nix::unistd::{User, getppid, setgid, setgroups, setsid, setuid};
 
 use crate::failure::Failure;
 
@@ -38,6 +38,9 @@ impl Child {
     /// Becomes the program; returns only if that failed.
     pub fn run(self) -> Result<(), Failure> {
         let failed = |what: &str, error: &dyn std::fmt::Display| Failure::new(format!("{what}: {error}"));
+        // A session of its own: the terminal's Ctrl-C reaches our parent alone, which stops us in order; and the kernel shares
+        // the processors out among sessions (each backend of Postgres is one), so all that is started here must not be one.
+        setsid().map_err(|error| failed("cannot begin a session", &error))?;
         if let Some(name) = &self.user {
             let user = User::from_name(name).ok().flatten().ok_or_else(|| failed("no such user", name))?;
             setgroups(&[user.gid])

@@ -20,7 +20,5 @@ pub fn bound(program: &Path, arguments: &[OsString], user: Option<&str>, death_s
         command.args(["--user", user]);
     }
     command.arg("--").arg(program).args(arguments);
-    // A group of its own: the terminal's Ctrl-C reaches us alone, and we stop them in order.
-    command.process_group(0);
     command
 }

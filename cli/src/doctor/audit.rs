@@ -1,4 +1,4 @@
-//! What each participant says of its own invariants.
+//! What each service says of its own invariants.
 use std::collections::BTreeMap;
 
 use proto::assent::transaction::v1 as wire;
@@ -7,10 +7,10 @@ use protocol::invariants::Invariant;
 use crate::client::{Service, Services};
 use crate::failure::{Call, Failure};
 
-/// What a participant found wrong.
+/// What a service found wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Which participant.
+    /// Which one.
     pub participant: &'static str,
     /// The transaction concerned; empty if none can be named.
     pub transaction_id: String,
@@ -28,7 +28,7 @@ impl Finding {
     }
 }
 
-/// One invariant as the participants see it.
+/// One invariant as the services see it.
 #[derive(Debug, Default)]
 pub struct Audited {
     /// How many things were checked.
@@ -40,34 +40,46 @@ pub struct Audited {
 /// By invariant.
 pub type Audits = BTreeMap<Invariant, Audited>;
 
-/// Asks every participant to check itself.
+/// Asks the coordinator and every participant to check themselves.
 pub async fn all(services: &Services) -> Result<Audits, Failure> {
     let mut audited = Audits::new();
+    let answer = services.transactions().await?.audit(services.request(wire::AuditRequest {})).await;
+    learn(&mut audited, Service::Coordinator, answer)?;
     for participant in Service::PARTICIPANTS {
         let mut client = services.participant(participant).await?;
-        let answer = client.audit(services.request(wire::AuditRequest {})).await.map_err(|status| {
-            let failure = Failure::of_status(&status, Call::Read);
-            Failure { message: format!("{} cannot audit itself: {}", participant.name(), failure.message), ..failure }
-        })?;
-        for check in answer.into_inner().checks {
-            let invariant = Invariant::of_name(&check.invariant).ok_or_else(|| {
-                let message = format!("{} checked an invariant {:?}", participant.name(), check.invariant);
-                Failure::new(message).hint("is it of another version than this command?")
-            })?;
-            let all = audited.entry(invariant).or_default();
-            all.checked_count += u64::try_from(check.checked_count).unwrap_or(0);
-            all.findings.extend(check.violations.into_iter().map(|violation| Finding {
-                participant: participant.name(),
-                transaction_id: violation.transaction_id,
-                subject: violation.subject,
-                detail: violation.detail,
-            }));
-        }
+        let answer = client.audit(services.request(wire::AuditRequest {})).await;
+        learn(&mut audited, participant, answer)?;
     }
     Ok(audited)
 }
 
-/// Keeps what a participant finds wrong both times.
+fn learn(
+    audited: &mut Audits,
+    service: Service,
+    answer: Result<tonic::Response<wire::AuditResponse>, tonic::Status>,
+) -> Result<(), Failure> {
+    let answer = answer.map_err(|status| {
+        let failure = Failure::of_status(&status, Call::Read);
+        Failure { message: format!("{} cannot audit itself: {}", service.name(), failure.message), ..failure }
+    })?;
+    for check in answer.into_inner().checks {
+        let invariant = Invariant::of_name(&check.invariant).ok_or_else(|| {
+            let message = format!("{} checked an invariant {:?}", service.name(), check.invariant);
+            Failure::new(message).hint("is it of another version than this command?")
+        })?;
+        let all = audited.entry(invariant).or_default();
+        all.checked_count += u64::try_from(check.checked_count).unwrap_or(0);
+        all.findings.extend(check.violations.into_iter().map(|violation| Finding {
+            participant: service.name(),
+            transaction_id: violation.transaction_id,
+            subject: violation.subject,
+            detail: violation.detail,
+        }));
+    }
+    Ok(())
+}
+
+/// Keeps what a service finds wrong both times.
 pub fn keep_lasting(audits: &mut Audits, again: &Audits) {
     for (invariant, audited) in audits {
         let lasting = again.get(invariant).map(|audited| audited.findings.as_slice()).unwrap_or_default();

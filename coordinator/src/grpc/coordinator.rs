@@ -214,6 +214,11 @@ impl CoordinatorService for Transactions {
         let saga = self.steer(&request.get_ref().transaction_id, Steer::Cancel).await?;
         Ok(Response::new(api::CancelSagaResponse { saga: Some(saga) }))
     }
+
+    async fn audit(&self, _: Request<api::AuditRequest>) -> Result<Response<api::AuditResponse>, Status> {
+        let checks = self.coordinator.store.audit().await.map_err(|error| status::database(&error))?;
+        Ok(Response::new(api::AuditResponse { checks: checks.into_iter().map(wire::check).collect() }))
+    }
 }
 
 fn state(state: i32) -> Result<Option<RecordState>, Status> {

@@ -31,13 +31,17 @@ pub use wire::lines as read_lines;
 pub const SERVICES: &[&str] =
     &["assent.order.v1.OrderService", "assent.order.v1.AllotmentService", "assent.transaction.v1.CoordinatorService"];
 
-/// The services.
-pub fn routes(coordinator: &Arc<Coordinator>) -> Routes {
-    let orders = OrderServiceServer::new(order::Orders::new(coordinator.clone()))
+/// OrderService, which nearly all calls are for.
+pub fn order_service(coordinator: &Arc<Coordinator>) -> OrderServiceServer<order::Orders> {
+    OrderServiceServer::new(order::Orders::new(coordinator.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// The other services.
+pub fn other_services(coordinator: &Arc<Coordinator>) -> Routes {
     let transactions = CoordinatorServiceServer::new(coordinator::Transactions::new(coordinator.clone()))
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let allotments = AllotmentServiceServer::new(allotments::Allotments::new(coordinator.clone()));
-    Routes::new(orders).add_service(transactions).add_service(allotments)
+    Routes::new(transactions).add_service(allotments)
 }

@@ -37,6 +37,13 @@ pub struct Orders {
     watchers: Arc<Semaphore>,
 }
 
+/// An order to place.
+struct Placed {
+    order: Arc<Order>,
+    mode: api::OrderMode,
+    request: owner::Request,
+}
+
 impl Orders {
     /// The service of this coordinator.
     pub fn new(coordinator: Arc<Coordinator>) -> Self {
@@ -92,17 +99,8 @@ impl Orders {
         })
     }
 
-    pub(super) fn store(&self) -> Result<OrderStoreServiceClient<Channel>, Status> {
-        self.store.clone().ok_or_else(|| wire::unreachable("no participant is called \"order\"; see --participants"))
-    }
-}
-
-#[tonic::async_trait]
-impl OrderService for Orders {
-    async fn place_order(
-        &self,
-        request: Request<api::PlaceOrderRequest>,
-    ) -> Result<Response<api::PlaceOrderResponse>, Status> {
+    /// Lets a call of PlaceOrder in, and checks it.
+    fn check(&self, request: Request<api::PlaceOrderRequest>) -> Result<Placed, Status> {
         crash_point::pass("place.received");
         let client_id = caller::client_id(&request)?;
         let is_retry = request.metadata().contains_key("grpc-previous-rpc-attempts");
@@ -135,22 +133,33 @@ impl OrderService for Orders {
             false => request_id,
         };
         limits::check_request_id(&request_id).map_err(|wrong| status::invalid("request_id", wrong))?;
-        let request = owner::Request {
-            client_id,
-            request_id: request_id.clone(),
-            content,
-            timeout,
-            deadline_unix_ms: None,
-            is_retry,
-            admitted,
-        };
+        let request =
+            owner::Request { client_id, request_id, content, timeout, deadline_unix_ms: None, is_retry, admitted };
+        Ok(Placed { order, mode, request })
+    }
+
+    pub(super) fn store(&self) -> Result<OrderStoreServiceClient<Channel>, Status> {
+        self.store.clone().ok_or_else(|| wire::unreachable("no participant is called \"order\"; see --participants"))
+    }
+}
+
+#[tonic::async_trait]
+impl OrderService for Orders {
+    async fn place_order(
+        &self,
+        request: Request<api::PlaceOrderRequest>,
+    ) -> Result<Response<api::PlaceOrderResponse>, Status> {
+        let Placed { order, mode, request } = self.check(request)?;
+        let request_id = request.request_id.clone();
+        // Thousands of calls wait at a time: what waits is kept small, and what is rarely asked for is not part of it.
         let answer = match mode {
-            api::OrderMode::Saga => saga::place(&self.coordinator, request).await,
-            api::OrderMode::Hybrid => {
-                let answer = saga::place(&self.coordinator, request).await;
-                return hybrid::answer(self, answer, &request_id).await.map(Response::new);
-            }
             api::OrderMode::Atomic | api::OrderMode::Unspecified => owner::place(&self.coordinator, request).await,
+            api::OrderMode::Saga => Box::pin(saga::place(&self.coordinator, request)).await,
+            api::OrderMode::Hybrid => {
+                let answer =
+                    async { hybrid::answer(self, saga::place(&self.coordinator, request).await, &request_id).await };
+                return Box::pin(answer).await.map(Response::new);
+            }
         };
         match answer {
             Answer::Accepted { order_id, create_time } => Ok(Response::new(api::PlaceOrderResponse {

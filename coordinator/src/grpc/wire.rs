@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeZone, Utc};
+use participant::audit::{Check, Violation};
 use participant::status;
 use proto::assent::order::v1 as order_api;
 use proto::assent::transaction::v1 as api;
@@ -152,5 +153,19 @@ pub fn from_store(status: Status) -> Status {
     match status.code() {
         Code::InvalidArgument | Code::NotFound => status,
         _ => unreachable(format!("the order service did not answer: {}", status.message())),
+    }
+}
+
+/// At most so many violations of an invariant are listed.
+const MAX_VIOLATIONS: usize = 100;
+
+/// A check of an invariant.
+pub fn check(check: Check) -> api::InvariantCheck {
+    let violation =
+        |Violation { transaction_id, subject, detail }| api::InvariantViolation { transaction_id, subject, detail };
+    api::InvariantCheck {
+        invariant: check.invariant.to_owned(),
+        checked_count: check.checked_count,
+        violations: check.violations.into_iter().take(MAX_VIOLATIONS).map(violation).collect(),
     }
 }

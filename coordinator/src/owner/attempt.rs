@@ -54,15 +54,17 @@ pub struct Request {
 }
 
 /// Begins an attempt; resolves to its answer. It goes on if the caller goes away.
-pub async fn place(coordinator: &Arc<Coordinator>, request: Request) -> Answer {
+pub fn place(coordinator: &Arc<Coordinator>, request: Request) -> impl Future<Output = Answer> + use<> {
     let (answer, receiver) = oneshot::channel();
     let attempt = Attempt::new(coordinator.clone(), request, answer);
     let order_id = attempt.transaction.transaction_id;
     coordinator.driver.tell(attempt, Happened::Begun);
-    receiver.await.unwrap_or_else(|_| Answer::Unknown {
-        order_id,
-        cause: Refusal::new("SHUTTING_DOWN", "the coordinator stopped before it could tell the outcome"),
-    })
+    async move {
+        receiver.await.unwrap_or_else(|_| Answer::Unknown {
+            order_id,
+            cause: Refusal::new("SHUTTING_DOWN", "the coordinator stopped before it could tell the outcome"),
+        })
+    }
 }
 
 /// One attempt.

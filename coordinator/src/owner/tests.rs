@@ -174,9 +174,8 @@ async fn a_decision_that_the_database_lost_is_found_again_while_its_owner_lives(
     final_record(&coordinator, order_id).await;
     tokio::spawn(recover::take_over(coordinator.clone()));
     sqlx::query(
-        "WITH undecided AS (INSERT INTO undecided VALUES ($1))
-         UPDATE record SET state = 1, first_decision = NULL, decide_time = NULL, client_answer = 0
-         WHERE transaction_id = $1",
+        "UPDATE record_batch SET state = 1, undecided = 1, decide_time = NULL
+         WHERE batch_id = (SELECT batch_id FROM record WHERE transaction_id = $1 AND state = 1)",
     )
     .bind(order_id)
     .execute(&world.postgres.pool().await)

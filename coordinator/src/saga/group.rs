@@ -22,6 +22,7 @@ use prost::Message;
 use proto::assent::inventory::v1::{InventoryBranch, PutBack, PutBackLine};
 use proto::assent::order::v1::{OrderBranch, OrderChange, OrderGroup, OrderOperation};
 use proto::assent::payment::v1::{PaymentBranch, PaymentOperation};
+use protocol::Decision;
 use protocol::record::{Abort, RecordState};
 use protocol::saga::Kind;
 use protocol::step::StepResult;
@@ -94,7 +95,12 @@ pub fn steps_of(hybrid: &Hybrid, asked: Asked<'_>) -> Vec<NewStep> {
 /// The order that a saga has placed: the transaction of its group, if that took effect.
 pub async fn order_of(coordinator: &Coordinator, saga_id: Uuid) -> Result<Option<Record>, sqlx::Error> {
     let placed = coordinator.store.holder(CLIENT, &key(saga_id, GROUP, 1)).await?;
-    Ok(placed.filter(|record| record.state == RecordState::Committed))
+    // The decision may be ahead of the record.
+    let is_committed = |record: &Record| match coordinator.active.decision(record.transaction_id) {
+        Some((decision, _)) => decision == Decision::Commit,
+        None => record.state == RecordState::Committed,
+    };
+    Ok(placed.filter(is_committed))
 }
 
 /// Carries a step out, unless that was done or undone before.

@@ -1,11 +1,33 @@
 //! Garbage collection: the watermark, and what it allows to delete. What may go is said by [`protocol::collection`].
+use std::collections::HashMap;
+
 use participant::crash_point;
 use protocol::collection::may_delete_record;
+use protocol::record::RecordState;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::{Record, Store, state_of};
 use crate::saga::group;
+
+/// A closed batch.
+#[derive(Debug, Clone)]
+pub struct ClosedBatch {
+    /// Which.
+    pub batch_id: Uuid,
+    /// The latest deadline of its records.
+    pub max_deadline_unix_ms: i64,
+    /// Its records; all are final.
+    pub records: Vec<Record>,
+}
+
+/// What may be deleted.
+struct Deletable {
+    /// Records without a batch.
+    transaction_ids: Vec<Uuid>,
+    /// Batches with all their records.
+    batch_ids: Vec<Uuid>,
+}
 
 impl Store {
     /// Advances the watermark, and returns it once nothing can be inserted at or below it any more.
@@ -25,24 +47,30 @@ impl Store {
         Ok(watermark)
     }
 
-    /// COMMITTED records at or below the watermark whose participants have not been told END, by deadline and id;
-    /// those that come after `after`.
+    /// Closed batches all of whose records are at or below the watermark and whose participants have not been told END, by
+    /// deadline and id; those that come after `after`, with at most about `limit` records.
     ///
-    /// They are durably so when this returns: the forced commit of the local transaction that has seen them flushes them.
+    /// They are durably closed when this returns: the forced commit of the local transaction that has seen them flushes them.
     /// Of that one: on another connection it could be that of a database that crashed in between, and lost them.
     pub async fn to_end(
         &self,
         watermark_unix_ms: i64,
         after: Option<(i64, Uuid)>,
         limit: i64,
-    ) -> Result<Vec<Record>, sqlx::Error> {
+    ) -> Result<Vec<ClosedBatch>, sqlx::Error> {
         let (deadline, id) = after.unwrap_or((i64::MIN, Uuid::nil()));
         let seen = self.pool.run(async |connection: &mut PgConnection| {
             let mut local = connection.begin().await?;
-            let ids: Vec<Uuid> = sqlx::query_scalar(
-                "SELECT transaction_id FROM record WHERE state = 2 AND mode = 1 AND NOT ended AND deadline_unix_ms <= $1 \
-                     AND (deadline_unix_ms, transaction_id) > ($2, $3) \
-                 ORDER BY deadline_unix_ms, transaction_id LIMIT $4",
+            let batches: Vec<(Uuid, i64, Vec<Uuid>)> = sqlx::query_as(
+                "WITH closed AS ( \
+                     SELECT batch_id, sum(record_count) OVER (ORDER BY max_deadline_unix_ms, batch_id) - record_count AS before \
+                     FROM (SELECT batch_id, max_deadline_unix_ms, record_count FROM record_batch \
+                           WHERE state = 2 AND NOT ended AND max_deadline_unix_ms <= $1 \
+                               AND (max_deadline_unix_ms, batch_id) > ($2, $3) \
+                           ORDER BY max_deadline_unix_ms, batch_id LIMIT $4) AS oldest) \
+                 SELECT b.batch_id, b.max_deadline_unix_ms, b.transaction_ids \
+                 FROM closed JOIN record_batch b USING (batch_id) WHERE closed.before < $4 \
+                 ORDER BY b.max_deadline_unix_ms, b.batch_id",
             )
             .bind(watermark_unix_ms)
             .bind(deadline)
@@ -50,45 +78,86 @@ impl Store {
             .bind(limit)
             .fetch_all(&mut *local)
             .await?;
-            if !ids.is_empty() {
+            if !batches.is_empty() {
                 sqlx::query("UPDATE watermark SET advance_time = now() WHERE sole").execute(&mut *local).await?;
             }
             local.commit().await?;
-            Ok(ids)
+            Ok(batches)
         });
-        let ids = seen.await?;
+        let batches = seen.await?;
+        let ids: Vec<Uuid> = batches.iter().flat_map(|(.., ids)| ids).copied().collect();
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut records = self.records(&ids).await?;
-        records.sort_unstable_by_key(|record| (record.deadline_unix_ms, record.transaction_id));
-        Ok(records)
+        let mut records: HashMap<Uuid, Record> =
+            self.records(&ids).await?.into_iter().map(|record| (record.transaction_id, record)).collect();
+        let batch = |(batch_id, max_deadline_unix_ms, ids): (Uuid, i64, Vec<Uuid>)| ClosedBatch {
+            batch_id,
+            max_deadline_unix_ms,
+            records: ids.iter().filter_map(|id| records.remove(id)).collect(),
+        };
+        Ok(batches.into_iter().map(batch).collect())
     }
 
-    /// Notes that the participants of these were told END.
-    pub async fn mark_ended(&self, transaction_ids: &[Uuid]) -> Result<(), sqlx::Error> {
+    /// Notes that the participants of all records of these batches were told END.
+    pub async fn mark_ended(&self, batch_ids: &[Uuid]) -> Result<(), sqlx::Error> {
         crash_point::pass("ended.before");
-        sqlx::query("UPDATE record SET ended = true WHERE transaction_id = ANY($1::uuid[]) AND state = 2")
-            .bind(transaction_ids)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "UPDATE record_batch SET ended = true WHERE batch_id = ANY($1::uuid[]) AND decide_time IS NOT NULL",
+        )
+        .bind(batch_ids)
+        .execute(&self.pool)
+        .await?;
         crash_point::pass("ended.after");
         Ok(())
     }
 
-    /// Records that are what a step of a saga came to stay as long as the saga, which asks them again.
-    async fn keep_those_of_open_sagas(&self, deletable: &mut Vec<Uuid>) -> Result<(), sqlx::Error> {
-        let kept: Vec<Uuid> = sqlx::query_scalar(
-            "SELECT r.transaction_id FROM record r
-             WHERE r.transaction_id = ANY($1::uuid[]) AND r.client_id = $2
-                   AND EXISTS (SELECT FROM open_saga o WHERE o.transaction_id::text = split_part(r.request_id, '/', 1))",
+    /// Records that are what a step of a saga came to stay as long as the saga, which asks them again; so do their batches.
+    async fn keep_those_of_open_sagas(&self, deletable: &mut Deletable) -> Result<(), sqlx::Error> {
+        let kept: Vec<(Uuid, Option<Uuid>)> = sqlx::query_as(
+            "WITH deletable AS ( \
+                 SELECT unnest($1::uuid[]) AS transaction_id UNION ALL \
+                 SELECT unnest(transaction_ids) FROM record_batch WHERE batch_id = ANY($2::uuid[])) \
+             SELECT r.transaction_id, r.batch_id FROM deletable JOIN record r USING (transaction_id) \
+             WHERE r.client_id = $3 \
+                 AND EXISTS (SELECT FROM open_saga o WHERE o.transaction_id::text = split_part(r.request_id, '/', 1))",
         )
-        .bind(&*deletable)
+        .bind(&deletable.transaction_ids)
+        .bind(&deletable.batch_ids)
         .bind(group::CLIENT)
         .fetch_all(&self.pool)
         .await?;
-        deletable.retain(|transaction_id| !kept.contains(transaction_id));
+        deletable.transaction_ids.retain(|id| kept.iter().all(|(kept, _)| kept != id));
+        deletable.batch_ids.retain(|id| kept.iter().all(|(_, kept)| *kept != Some(*id)));
         Ok(())
+    }
+
+    /// Batches that may go, the oldest first, with at most about `limit` records. A batch goes as its youngest record may, of
+    /// which all hold their requests.
+    async fn deletable_batches(
+        &self,
+        watermark_unix_ms: i64,
+        retention_unix_ms: i64,
+        limit: i64,
+    ) -> Result<Vec<Uuid>, sqlx::Error> {
+        let candidates: Vec<(Uuid, i64, i32)> = sqlx::query_as(
+            "SELECT batch_id, max_deadline_unix_ms, record_count FROM record_batch \
+             WHERE state = 2 AND ended AND max_deadline_unix_ms <= $1 ORDER BY max_deadline_unix_ms, batch_id LIMIT $2",
+        )
+        .bind(watermark_unix_ms)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        let (mut deletable, mut records) = (Vec::new(), 0);
+        for (batch_id, deadline_unix_ms, record_count) in candidates {
+            let below = deadline_unix_ms <= watermark_unix_ms;
+            let is_old = deadline_unix_ms <= retention_unix_ms;
+            if records < limit && may_delete_record(RecordState::Committed, true, below, true, is_old) {
+                records += i64::from(record_count);
+                deletable.push(batch_id);
+            }
+        }
+        Ok(deletable)
     }
 
     /// Deletes what may go, at most about `limit` records; returns how many went.
@@ -100,10 +169,11 @@ impl Store {
         retention_unix_ms: i64,
         limit: i64,
     ) -> Result<u64, sqlx::Error> {
-        // The oldest records are the first of the primary key, because the ids are ordered by time.
+        let batch_ids = self.deletable_batches(watermark_unix_ms, retention_unix_ms, limit).await?;
+        // Beside batches: the oldest records are the first of the primary key, because the ids are ordered by time.
         let candidates: Vec<(Uuid, i16, bool, bool, i64, i16)> = sqlx::query_as(
-            "(SELECT transaction_id, state, ended, holds_request, deadline_unix_ms, mode FROM record \
-              ORDER BY transaction_id LIMIT $2) \
+            "SELECT transaction_id, state, ended, holds_request, deadline_unix_ms, mode FROM \
+                 (SELECT * FROM record ORDER BY transaction_id LIMIT $2) AS oldest WHERE batch_id IS NULL \
              UNION \
              (SELECT transaction_id, state, ended, holds_request, deadline_unix_ms, mode FROM record \
               WHERE NOT holds_request AND deadline_unix_ms <= $1 ORDER BY deadline_unix_ms LIMIT $2)",
@@ -112,7 +182,7 @@ impl Store {
         .bind(limit)
         .fetch_all(&self.pool)
         .await?;
-        let mut deletable = Vec::new();
+        let mut transaction_ids = Vec::new();
         for (transaction_id, state, ended, holds_request, deadline_unix_ms, mode) in candidates {
             // A saga's record stays until the saga has ended everywhere, also where it has turned.
             if mode == 2 && !ended {
@@ -120,22 +190,31 @@ impl Store {
             }
             let below = deadline_unix_ms <= watermark_unix_ms;
             if may_delete_record(state_of(state)?, ended, below, holds_request, deadline_unix_ms <= retention_unix_ms) {
-                deletable.push(transaction_id);
+                transaction_ids.push(transaction_id);
             }
         }
+        let mut deletable = Deletable { transaction_ids, batch_ids };
         self.keep_those_of_open_sagas(&mut deletable).await?;
-        if deletable.is_empty() {
+        if deletable.transaction_ids.is_empty() && deletable.batch_ids.is_empty() {
             return Ok(0);
         }
         crash_point::pass("collect.before");
         // A final state never changes; but one that was written lazily may be lost again with a crash of the database.
         let deleted: i64 = sqlx::query_scalar(
-            "WITH gone AS (DELETE FROM record WHERE transaction_id = ANY($1::uuid[]) AND state <> 1 RETURNING transaction_id), \
+            "WITH batches AS ( \
+                     DELETE FROM record_batch WHERE batch_id = ANY($2::uuid[]) AND decide_time IS NOT NULL AND ended \
+                     RETURNING transaction_ids), \
+                 gone AS ( \
+                     DELETE FROM record r USING ( \
+                         SELECT unnest($1::uuid[]) AS transaction_id, false AS by_batch UNION ALL \
+                         SELECT unnest(transaction_ids), true FROM batches) AS d \
+                     WHERE r.transaction_id = d.transaction_id AND (d.by_batch OR r.state <> 1) RETURNING r.transaction_id), \
                  sagas AS (DELETE FROM saga WHERE transaction_id IN (SELECT transaction_id FROM gone)), \
                  steps AS (DELETE FROM saga_step WHERE transaction_id IN (SELECT transaction_id FROM gone)) \
              SELECT count(*) FROM gone",
         )
-        .bind(deletable)
+        .bind(&deletable.transaction_ids)
+        .bind(&deletable.batch_ids)
         .fetch_one(&self.pool)
         .await?;
         crash_point::pass("collect.after");

@@ -2,6 +2,7 @@
 //!
 //! Records are written by one writer only ([`record`]), but for those of sagas, which change with their rows ([`saga`]);
 //! everything else reads, or touches tables of its own.
+mod audit;
 mod collect;
 mod lease;
 mod reads;
@@ -21,8 +22,9 @@ use protocol::record::{Abort, Commit, RecordState, Stage};
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
+pub use collect::ClosedBatch;
 pub use lease::Heartbeat;
-use record::{Entry, RecordWork, Reply};
+use record::{Entry, Finishes, Next, RecordWork, Reply, Waiting};
 pub use record::{Finish, NewRecord};
 use saga::SagaWork;
 pub use saga::{NewSaga, NewStep, SagaNote, SagaRow, SagaStep, SagaWrite, TakeOver};
@@ -88,6 +90,7 @@ pub const ANSWERED_WITHIN: Duration = Duration::from_millis(2000);
 pub struct Store {
     pool: Pool,
     writer: GroupCommit<RecordWork>,
+    finishes: Arc<Finishes>,
     sagas: GroupCommit<SagaWork>,
 }
 
@@ -96,9 +99,11 @@ impl Store {
     pub fn start(pool: Pool, connect: PgConnectOptions) -> Self {
         // A finish is an entry of its own beside the stages, so the batches are larger than a participant's.
         let options = Options { max_batch: 1024, queue: 8192, ..Options::default() };
+        let finishes = Arc::<Finishes>::default();
         Store {
             pool,
-            writer: GroupCommit::start(Arc::new(RecordWork::default()), connect.clone(), options),
+            writer: GroupCommit::start(Arc::new(RecordWork::new(finishes.clone())), connect.clone(), options),
+            finishes,
             sagas: GroupCommit::start(Arc::new(SagaWork), connect, Options::default()),
         }
     }
@@ -128,30 +133,53 @@ impl Store {
 
     /// Aborts a record, forced. See [`protocol::record::abort`].
     pub async fn abort(&self, record: Arc<NewRecord>, refusal: Refusal) -> Result<Abort, Doubt> {
-        self.abort_entry(Entry::Abort(record, refusal)).await
+        self.abort_entry(record.transaction_id, Entry::Abort(record, refusal)).await
     }
 
     /// Inserts an ABORTED record where none stands, forced. See [`protocol::record::insert_aborted`].
     pub async fn insert_aborted(&self, record: Arc<NewRecord>, refusal: Refusal) -> Result<Abort, Doubt> {
-        self.abort_entry(Entry::InsertAborted(record, refusal)).await
+        self.abort_entry(record.transaction_id, Entry::InsertAborted(record, refusal)).await
     }
 
     /// Commits a STAGING record, forced. See [`protocol::record::commit`].
     pub async fn commit(&self, transaction_id: Uuid) -> Result<Commit, Doubt> {
         match self.submit(Entry::Commit(transaction_id)).await? {
-            Reply::Commit(commit) => Ok(commit),
+            Reply::Commit(commit) => {
+                if matches!(commit, Commit::Committed | Commit::Aborted) {
+                    self.go_on(self.finishes.settled(transaction_id));
+                }
+                Ok(commit)
+            }
             other => Err(other.into_doubt()),
         }
     }
 
-    /// Writes, lazily, what was decided and what the client was told; has the reply told by the writer's task.
+    /// Writes, lazily, what was decided and what the client was told; has the reply told by the writer's task. It may wait
+    /// a moment for the others of its batch.
     pub fn finish_then(&self, finish: Finish, then: impl FnOnce(Result<(), Doubt>) + Send + 'static) {
-        self.writer.submit_then(Entry::Finish(finish), move |reply| {
-            then(match reply {
-                Reply::Finished => Ok(()),
-                other => Err(other.into_doubt()),
-            });
-        });
+        self.go_on(self.finishes.finish(Waiting { finish, then: Box::new(then) }));
+    }
+
+    fn go_on(&self, next: Next) {
+        match next {
+            Next::Wait => (),
+            Next::WaitFor(batch_id) => {
+                let store = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(record::FINISHED_WITHIN).await;
+                    store.go_on(Next::Each(store.finishes.give_up(batch_id)));
+                });
+            }
+            Next::Each(waiting) => {
+                for Waiting { finish, then } in waiting {
+                    self.writer.submit_then(Entry::Finish(finish), move |reply| then(finished(reply)));
+                }
+            }
+            Next::Close(closing, then) => self.writer.submit_then(Entry::Close(closing), move |reply| {
+                let finished = finished(reply);
+                then.into_iter().for_each(|then| then(finished.clone()));
+            }),
+        }
     }
 
     /// What is said of an operation that was not answered within [`ANSWERED_WITHIN`].
@@ -159,9 +187,14 @@ impl Store {
         Doubt(format!("no answer within {} ms", ANSWERED_WITHIN.as_millis()))
     }
 
-    async fn abort_entry(&self, entry: Entry) -> Result<Abort, Doubt> {
+    async fn abort_entry(&self, transaction_id: Uuid, entry: Entry) -> Result<Abort, Doubt> {
         match self.submit(entry).await? {
-            Reply::Abort(abort) => Ok(abort),
+            Reply::Abort(abort) => {
+                if matches!(abort, Abort::Aborted { .. } | Abort::Committed) {
+                    self.go_on(self.finishes.settled(transaction_id));
+                }
+                Ok(abort)
+            }
             other => Err(other.into_doubt()),
         }
     }
@@ -172,6 +205,13 @@ impl Store {
             Ok(reply) => reply.map_err(|stopped| Doubt(stopped.to_string())),
             Err(_) => Err(Store::unanswered()),
         }
+    }
+}
+
+fn finished(reply: Reply) -> Result<(), Doubt> {
+    match reply {
+        Reply::Finished => Ok(()),
+        other => Err(other.into_doubt()),
     }
 }
 

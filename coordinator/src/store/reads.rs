@@ -9,13 +9,16 @@ use uuid::Uuid;
 
 use super::{Record, Store, answer_of, state_code, state_of};
 
-/// The columns of a record, in no particular order: they are read by name.
+/// The columns of a record, in no particular order: they are read by name. `$from` says which records: a table would tell
+/// what they say themselves, without their batches.
 macro_rules! select_record {
-    ($rest:literal) => {
+    ($from:literal, $rest:literal) => {
         concat!(
             "SELECT r.transaction_id, r.client_id, r.request_id, r.request_digest, r.state, r.holds_request, ",
             "r.owner_id, r.deadline_unix_ms, r.participants, r.refusal::text AS refusal, r.client_answer, ",
-            "r.first_decision, r.create_time, r.decide_time, r.mode FROM record r ",
+            "r.first_decision, r.create_time, r.decide_time, r.mode FROM ",
+            $from,
+            " r ",
             $rest
         )
     };
@@ -51,10 +54,8 @@ impl Store {
     pub async fn in_doubt(&self) -> Result<InDoubt, sqlx::Error> {
         let (count, oldest_seconds) = sqlx::query_as(
             "SELECT count(*), coalesce(extract(epoch FROM now() - min(r.create_time)), 0)::float8
-             FROM record r
-             JOIN (SELECT transaction_id FROM undecided UNION ALL SELECT transaction_id FROM open_saga) u
-                  USING (transaction_id)
-             WHERE r.state = 1",
+             FROM (SELECT create_time FROM undecided_record UNION ALL
+                   SELECT r.create_time FROM open_saga JOIN record r USING (transaction_id) WHERE r.state = 1) r",
         )
         .fetch_one(&self.pool)
         .await?;
@@ -63,7 +64,7 @@ impl Store {
 
     /// One record.
     pub async fn record(&self, transaction_id: Uuid) -> Result<Option<Record>, sqlx::Error> {
-        sqlx::query_as(select_record!("WHERE r.transaction_id = $1"))
+        sqlx::query_as(select_record!("record_as_it_stands", "WHERE r.transaction_id = $1"))
             .bind(transaction_id)
             .fetch_optional(&self.pool)
             .await
@@ -71,19 +72,25 @@ impl Store {
 
     /// The record that holds a request.
     pub async fn holder(&self, client_id: &str, request_id: &str) -> Result<Option<Record>, sqlx::Error> {
-        sqlx::query_as(select_record!("WHERE r.client_id = $1 AND r.request_id = $2 AND r.holds_request"))
-            .bind(client_id)
-            .bind(request_id)
-            .fetch_optional(&self.pool)
-            .await
+        sqlx::query_as(select_record!(
+            "record_as_it_stands",
+            "WHERE r.client_id = $1 AND r.request_id = $2 AND r.holds_request"
+        ))
+        .bind(client_id)
+        .bind(request_id)
+        .fetch_optional(&self.pool)
+        .await
     }
 
     /// Those of the records named that stand, newest first.
     pub async fn records(&self, transaction_ids: &[Uuid]) -> Result<Vec<Record>, sqlx::Error> {
-        sqlx::query_as(select_record!("WHERE r.transaction_id = ANY($1::uuid[]) ORDER BY r.transaction_id DESC"))
-            .bind(transaction_ids)
-            .fetch_all(&self.pool)
-            .await
+        sqlx::query_as(select_record!(
+            "record_as_it_stands",
+            "WHERE r.transaction_id = ANY($1::uuid[]) ORDER BY r.transaction_id DESC"
+        ))
+        .bind(transaction_ids)
+        .fetch_all(&self.pool)
+        .await
     }
 
     /// Records older than `before`, newest first; of one state, or all.
@@ -97,9 +104,9 @@ impl Store {
         match state {
             Some(RecordState::Staging) => {
                 sqlx::query_as(select_record!(
-                    "JOIN (SELECT transaction_id FROM undecided UNION ALL SELECT transaction_id FROM open_saga) u \
-                         USING (transaction_id) \
-                     WHERE u.transaction_id < $1 AND r.state = 1 ORDER BY u.transaction_id DESC LIMIT $2"
+                    "(SELECT * FROM undecided_record UNION ALL \
+                      SELECT r.* FROM open_saga JOIN record r USING (transaction_id) WHERE r.state = 1)",
+                    "WHERE r.transaction_id < $1 ORDER BY r.transaction_id DESC LIMIT $2"
                 ))
                 .bind(before)
                 .bind(limit)
@@ -108,6 +115,7 @@ impl Store {
             }
             state => {
                 sqlx::query_as(select_record!(
+                    "record_as_it_stands",
                     "WHERE ($3::smallint IS NULL OR r.state = $3) AND r.transaction_id < $1 \
                      ORDER BY r.transaction_id DESC LIMIT $2"
                 ))
@@ -129,9 +137,10 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Record>, sqlx::Error> {
         sqlx::query_as(select_record!(
-            "JOIN undecided u USING (transaction_id) WHERE (r.deadline_unix_ms < $1 OR r.owner_id = $3 OR NOT EXISTS ( \
+            "undecided_record",
+            "WHERE (r.deadline_unix_ms < $1 OR r.owner_id = $3 OR NOT EXISTS ( \
                  SELECT FROM lease l WHERE l.owner_id = r.owner_id AND l.lease_until > now())) \
-             ORDER BY u.transaction_id LIMIT $2"
+             ORDER BY r.transaction_id LIMIT $2"
         ))
         .bind(overdue_unix_ms)
         .bind(limit)
@@ -143,8 +152,8 @@ impl Store {
     /// STAGING records whose deadline passed before `now_unix_ms`.
     pub async fn overdue(&self, now_unix_ms: i64, limit: i64) -> Result<Vec<Record>, sqlx::Error> {
         sqlx::query_as(select_record!(
-            "JOIN undecided u USING (transaction_id) \
-             WHERE r.deadline_unix_ms < $1 ORDER BY u.transaction_id DESC LIMIT $2"
+            "undecided_record",
+            "WHERE r.deadline_unix_ms < $1 ORDER BY r.transaction_id DESC LIMIT $2"
         ))
         .bind(now_unix_ms)
         .bind(limit)

@@ -209,14 +209,114 @@ async fn below_the_watermark_nothing_is_inserted_and_what_has_ended_is_deleted()
     // What stands is answered still.
     assert_eq!(store.stage(open.clone()).await, Ok(Stage::Staged));
 
-    // Only the tombstone holds no request; the others stay for the retention, the committed one until its END as well.
+    // Only the tombstone holds no request; the others stay for the retention, and until their batches were told END.
     assert_eq!(store.delete_settled(watermark, 0, 100).await.unwrap(), 1);
     assert!(store.record(tombstone.transaction_id).await.unwrap().is_none());
-    assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 1);
-    assert!(store.record(aborted.transaction_id).await.unwrap().is_none());
+    assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 0);
     let to_end = store.to_end(watermark, None, 100).await.unwrap();
-    assert_eq!(to_end.iter().map(|record| record.transaction_id).collect::<Vec<_>>(), [committed.transaction_id]);
-    store.mark_ended(&[committed.transaction_id, open.transaction_id]).await.unwrap();
-    assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 1);
+    let ids: Vec<_> = to_end.iter().flat_map(|batch| &batch.records).map(|record| record.transaction_id).collect();
+    assert_eq!(ids, [committed.transaction_id, aborted.transaction_id], "those of closed batches");
+    for batch in &to_end {
+        store.mark_ended(&[batch.batch_id]).await.unwrap();
+        assert_eq!(store.delete_settled(watermark, 0, 100).await.unwrap(), 0, "still within the retention");
+        assert_eq!(store.delete_settled(watermark, watermark, 100).await.unwrap(), 1);
+        assert!(store.record(batch.records[0].transaction_id).await.unwrap().is_none());
+    }
+    assert_eq!(store.to_end(watermark, None, 100).await.unwrap().len(), 0);
     assert_eq!(state(&store, open).await, (RecordState::Staging, true));
+}
+
+#[tokio::test]
+async fn finishes_wait_for_their_batch_but_not_for_long() {
+    let postgres = Postgres::start();
+    let store = postgres.store().await;
+    let pool = postgres.pool().await;
+    // The first insert is under way while the others queue up to be one batch.
+    let staged = |records: Vec<Arc<NewRecord>>| {
+        let store = store.clone();
+        async move { join_all(records.iter().map(|record| store.stage(record.clone()))).await }
+    };
+    let records: Vec<_> = (0..40).map(|place| attempt(&format!("request-{place}"))).collect();
+    assert!(staged(records.clone()).await.iter().all(|staged| *staged == Ok(Stage::Staged)));
+    let accepted = |record: &NewRecord| Finish {
+        transaction_id: record.transaction_id,
+        decision: Some(Decision::Commit),
+        client_answer: ClientAnswer::Accepted,
+        refusal: None,
+    };
+    let (last, others) = records.split_last().unwrap();
+    // All but the last: its batch is given up, any other is closed.
+    join_all(others.iter().map(|record| write(&store, accepted(record)))).await;
+    for record in others {
+        assert_eq!(state(&store, record).await, (RecordState::Committed, true));
+    }
+    assert_eq!(state(&store, last).await, (RecordState::Staging, true));
+    write(&store, accepted(last)).await;
+    assert_eq!(state(&store, last).await, (RecordState::Committed, true));
+    let open: i64 = sqlx::query_scalar("SELECT count(*) FROM record_batch WHERE state = 1 OR undecided <> 0")
+        .fetch_one(&*pool)
+        .await
+        .unwrap();
+    assert_eq!(open, 0);
+    let again: Vec<_> = (0..40).map(|place| attempt(&format!("again-{place}"))).collect();
+    staged(again.clone()).await;
+    join_all(again.iter().map(|record| write(&store, accepted(record)))).await;
+    let touched: i64 = sqlx::query_scalar("SELECT count(*) FROM record WHERE state <> 1 AND request_id LIKE 'again-%'")
+        .fetch_one(&*pool)
+        .await
+        .unwrap();
+    assert_eq!(touched, 0, "only their batches were");
+}
+
+#[tokio::test]
+async fn what_stood_before_there_were_batches_is_decided_and_collected_like_all_else() {
+    let postgres = Postgres::start();
+    let options = participant::postgres::connect_options(&postgres.url(), "test").unwrap();
+    let mut old = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    for migration in [
+        include_str!("../../migrations/0001_records.sql"),
+        include_str!("../../migrations/0002_undecided.sql"),
+        include_str!("../../migrations/0003_sagas.sql"),
+        include_str!("../../migrations/0010_step_timeout.sql"),
+    ] {
+        sqlx::raw_sql(migration).execute(&mut old).await.unwrap();
+    }
+    let ids: [Uuid; 4] = std::array::from_fn(|_| Uuid::now_v7());
+    for (id, (state, ended, mode)) in ids.iter().zip([(1, false, 1), (2, false, 1), (2, true, 1), (1, false, 2)]) {
+        sqlx::query(
+            "INSERT INTO record (transaction_id, client_id, request_id, request_digest, state, holds_request, owner_id,
+                                 deadline_unix_ms, participants, client_answer, first_decision, decide_time, ended, mode)
+             VALUES ($1, 'client', $1::text, '', $2, true, 'gone', 7, 'inventory', 0, nullif($2, 1),
+                     CASE WHEN $2 <> 1 THEN now() END, $3, $4)",
+        )
+        .bind(id)
+        .bind(state)
+        .bind(ended)
+        .bind(mode)
+        .execute(&mut old)
+        .await
+        .unwrap();
+    }
+    sqlx::query("INSERT INTO undecided VALUES ($1)").bind(ids[0]).execute(&mut old).await.unwrap();
+    sqlx::raw_sql(include_str!("../../migrations/0011_record_batches.sql")).execute(&mut old).await.unwrap();
+
+    let pool = participant::Pool::connect(options.clone(), 4).await.unwrap();
+    let store = Store::start(pool, options);
+    let [open, committed, ended, saga] = ids;
+    let mut read = store.records(&ids).await.unwrap();
+    read.sort_unstable_by_key(|record| record.transaction_id);
+    let states: Vec<_> = read.iter().map(|record| record.state).collect();
+    use RecordState::{Committed, Staging};
+    assert_eq!(states, [Staging, Committed, Committed, Staging]);
+    let abandoned = store.abandoned("me", 0, 10).await.unwrap();
+    assert_eq!(abandoned.iter().map(|record| record.transaction_id).collect::<Vec<_>>(), [open]);
+    assert_eq!(store.commit(open).await, Ok(Commit::Committed));
+    let to_end = store.to_end(7, None, 10).await.unwrap();
+    let records: Vec<_> = to_end.iter().flat_map(|batch| &batch.records).map(|record| record.transaction_id).collect();
+    assert_eq!(records, [open, committed]);
+    assert_eq!(store.delete_settled(7, 7, 10).await.unwrap(), 1, "one had ended");
+    assert!(store.record(ended).await.unwrap().is_none());
+    store.mark_ended(&to_end.iter().map(|batch| batch.batch_id).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(store.delete_settled(7, 7, 10).await.unwrap(), 2);
+    assert!(store.record(saga).await.unwrap().is_some());
 }

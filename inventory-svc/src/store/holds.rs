@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 
 use super::claims;
 use super::ledger::{self, Batch, Line};
+use super::plain;
 use crate::domain::{Claim, Holds, Kind, Stock, claimed, decide};
 
 macro_rules! see {
@@ -36,9 +37,11 @@ pub async fn take(
     };
     let offered: Vec<Vec<Claim>> = branches.iter().map(offer).collect();
     let wanted = Batch::of_holds(branches.iter().zip(offered.iter().map(Vec::as_slice)));
-    let mut figures = change(connection, &wanted.changes, Guard::Available).await?;
+    let (mut figures, is_written) = carry_out(connection, &wanted).await?;
     if figures.len() == wanted.changes.len() {
-        ledger::write(connection, &wanted, &figures).await?;
+        if !is_written {
+            ledger::write(connection, &wanted, &figures).await?;
+        }
         claims::write(connection, branches.iter().zip(offered.iter().map(Vec::as_slice))).await?;
         return Ok(branches.iter().map(|_| Ok(())).collect());
     }
@@ -106,9 +109,24 @@ pub async fn give_back(
 /// Ends holds, or puts back what was sold. The SKUs exist; otherwise someone has tampered with the table, and nothing may
 /// be acknowledged.
 pub async fn settle(connection: &mut PgConnection, batch: &Batch<'_>) -> Result<(), sqlx::Error> {
-    let figures = change(connection, &batch.changes, Guard::Available).await?;
+    let (figures, is_written) = carry_out(connection, batch).await?;
     all_there(figures.len(), batch.changes.len())?;
-    ledger::write(connection, batch, &figures).await
+    match is_written {
+        true => Ok(()),
+        false => ledger::write(connection, batch, &figures).await,
+    }
+}
+
+/// Changes the SKUs of a batch where as much is available; answers what these are then, and whether the movements are written
+/// already.
+async fn carry_out(
+    connection: &mut PgConnection,
+    batch: &Batch<'_>,
+) -> Result<(BTreeMap<String, Stock>, bool), sqlx::Error> {
+    match plain::carry_out(connection, batch).await? {
+        Some(carried_out) => Ok(carried_out),
+        None => Ok((change(connection, &batch.changes, Guard::Available).await?, false)),
+    }
 }
 
 /// What a batch comes to for one SKU.

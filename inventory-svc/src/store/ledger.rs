@@ -77,6 +77,11 @@ impl<'a> Batch<'a> {
         batch
     }
 
+    /// Its movements.
+    pub fn lines(&self) -> &[Line<'a>] {
+        &self.lines
+    }
+
     /// Its movements with their places in the ledger.
     pub fn with(&self, sequences: Vec<i64>) -> Vec<Written<'a>> {
         self.lines.iter().copied().zip(sequences).collect()
@@ -356,7 +361,7 @@ pub async fn news(
 }
 
 /// A kind as it is stored.
-fn code(kind: Kind) -> i16 {
+pub(super) fn code(kind: Kind) -> i16 {
     match kind {
         Kind::Received => 1,
         Kind::Held => 2,

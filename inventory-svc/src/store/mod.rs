@@ -11,6 +11,7 @@ pub mod feed;
 pub mod holds;
 pub mod ledger;
 pub mod locations;
+mod plain;
 pub mod put_back;
 mod queue;
 pub mod reads;

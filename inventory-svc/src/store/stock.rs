@@ -24,7 +24,8 @@ pub struct Adjustment {
     pub counted: bool,
 }
 
-type Row = (String, i64, i64, i64, DateTime<Utc>, i64, i64, i64, i64, i32);
+/// A row as it is read; see [`stock`].
+pub type Row = (String, i64, i64, i64, DateTime<Utc>, i64, i64, i64, i64, i32);
 
 /// A row as it is read.
 pub fn stock(row: Row) -> Stock {

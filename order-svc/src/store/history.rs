@@ -100,7 +100,7 @@ async fn beginnings(connection: &mut PgConnection, order: &Order) -> Result<Vec<
         _ => (EventKind::Confirmed, State::Confirmed),
     };
     let decided: Option<Option<DateTime<Utc>>> =
-        sqlx::query_scalar("SELECT decide_time FROM branch_log WHERE transaction_id = $1")
+        sqlx::query_scalar("SELECT decide_time FROM branch_with_state WHERE transaction_id = $1")
             .bind(order.order_id)
             .fetch_optional(connection)
             .await?;

@@ -125,7 +125,7 @@ pub async fn list(
         None => "",
         // Few, and found by the indexes on them.
         Some(State::Pending) => {
-            " AND order_id = ANY (ARRAY(SELECT transaction_id FROM branch_log WHERE state = 1
+            " AND order_id = ANY (ARRAY(SELECT transaction_id FROM branch_in_doubt
                                         UNION ALL SELECT order_id FROM orders WHERE unconfirmed))"
         }
         Some(State::Confirmed) => " AND state = 2",

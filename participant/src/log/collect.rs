@@ -1,9 +1,10 @@
 //! Garbage collection: the watermark, and the rows that it allows to delete. What may go is said by
 //! [`protocol::collection`]; COMMITTED rows go only when the coordinator says END.
 use protocol::collection::may_delete_branch;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::{Log, state_of};
+use super::{Log, batches, state_of};
 use crate::crash_point;
 
 impl Log {
@@ -45,11 +46,20 @@ impl Log {
         }
         crash_point::pass("collect.before");
         // ABORTED is final, so what was read still holds.
-        let deleted = sqlx::query("DELETE FROM branch_log WHERE transaction_id = ANY($1::uuid[]) AND state = 3")
-            .bind(deletable)
-            .execute(&self.pool)
-            .await?;
+        let deleted = self.pool.run(async |connection| delete_aborted(connection, deletable).await).await?;
         crash_point::pass("collect.after");
-        Ok(deleted.rows_affected())
+        Ok(deleted)
     }
+}
+
+async fn delete_aborted(connection: &mut PgConnection, transaction_ids: Vec<Uuid>) -> Result<u64, sqlx::Error> {
+    let mut local = connection.begin().await?;
+    let deleted: Vec<(Uuid, Option<Uuid>)> =
+        sqlx::query_as(batches::delete_rows!("transaction_id = ANY($1::uuid[]) AND state = 3"))
+            .bind(transaction_ids)
+            .fetch_all(&mut *local)
+            .await?;
+    batches::delete_empty(&mut local, deleted.iter().filter_map(|(_, batch_id)| *batch_id)).await?;
+    local.commit().await?;
+    Ok(u64::try_from(deleted.len()).unwrap_or(u64::MAX))
 }

@@ -1,8 +1,13 @@
 //! The participant's log: what it has voted and what was decided, one row per transaction.
 //!
+//! What was prepared in one local transaction is a batch ([`batches`]): nearly always it is committed as one, and then only
+//! the batch's row changes. Readers see each row as it stands all the same, by the views of the log.
+//!
 //! Rows are written by one writer only ([`work`]), by the rules of [`protocol::branch`] and [`protocol::step`] and in the
 //! same local transaction as the business rows. Everything else reads ([`read`]) or deletes what may go ([`collect`]).
+mod batches;
 mod collect;
+mod entry;
 mod read;
 mod step_rows;
 #[cfg(test)]
@@ -20,9 +25,10 @@ use uuid::Uuid;
 
 use crate::{Pool, Refusal, TransactionRef};
 
+pub use entry::{Entry, Origin, Reply};
 pub use step_rows::Row as StepRow;
 pub use steps::StepRef;
-pub use work::{Entry, LogWork, Origin, Reply};
+pub use work::LogWork;
 
 /// A log row.
 #[derive(Debug, Clone)]
@@ -31,7 +37,7 @@ pub struct Row {
     pub transaction: TransactionRef,
     /// Where the branch stands.
     pub state: BranchState,
-    /// Names of all participants; empty on a row that a fence or an abort wrote.
+    /// Names of all participants; empty on a row that was never prepared.
     pub participants: Vec<String>,
     /// The coordinator incarnation that drove the attempt; empty likewise.
     pub owner_id: String,

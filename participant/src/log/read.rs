@@ -5,16 +5,16 @@ use sqlx::{Connection, FromRow, PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::{Log, Row, state_code, state_of};
-use crate::audit::Check;
+use crate::audit::{Check, Violation};
 use crate::metrics::InDoubt;
 use crate::{PreparedBranch, Refusal, Resource, TransactionRef, names};
 
-/// The columns of a row; they are read by name.
+/// The columns of a row, read from one of the log's views; they are read by name.
 macro_rules! select_row {
     ($rest:literal) => {
         concat!(
             "SELECT transaction_id, deadline_unix_ms, state, participants, owner_id, refusal::text AS refusal, ",
-            "create_time, decide_time FROM branch_log ",
+            "create_time, decide_time FROM ",
             $rest
         )
     };
@@ -42,18 +42,21 @@ impl FromRow<'_, PgRow> for Row {
 impl Log {
     /// One row.
     pub async fn get(&self, transaction_id: Uuid) -> Result<Option<Row>, sqlx::Error> {
-        sqlx::query_as(select_row!("WHERE transaction_id = $1")).bind(transaction_id).fetch_optional(&self.pool).await
+        sqlx::query_as(select_row!("branch_with_state WHERE transaction_id = $1"))
+            .bind(transaction_id)
+            .fetch_optional(&self.pool)
+            .await
     }
 
     /// Rows after `after`, in the order of their ids; of one state, or all.
     pub async fn list(&self, state: Option<BranchState>, after: Uuid, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
         let query = match state {
-            // Said literally, so that the index on these rows is used.
-            Some(BranchState::Prepared) => {
-                sqlx::query_as(select_row!("WHERE state = 1 AND transaction_id > $1 ORDER BY transaction_id LIMIT $2"))
-            }
+            Some(BranchState::Prepared) => sqlx::query_as(select_row!(
+                "branch_in_doubt WHERE transaction_id > $1 ORDER BY transaction_id LIMIT $2"
+            )),
             _ => sqlx::query_as(select_row!(
-                "WHERE ($3::smallint IS NULL OR state = $3) AND transaction_id > $1 ORDER BY transaction_id LIMIT $2"
+                "branch_with_state WHERE ($3::smallint IS NULL OR state = $3) AND transaction_id > $1
+                 ORDER BY transaction_id LIMIT $2"
             )),
         };
         let query = query.bind(after).bind(limit);
@@ -66,7 +69,7 @@ impl Log {
     /// Rows in doubt whose deadline passed before `now_unix_ms`, after `after`, in the order of their ids.
     pub async fn overdue(&self, now_unix_ms: i64, after: Uuid, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
         sqlx::query_as(select_row!(
-            "WHERE state = 1 AND transaction_id > $1 AND deadline_unix_ms < $2 ORDER BY transaction_id LIMIT $3"
+            "branch_in_doubt WHERE transaction_id > $1 AND deadline_unix_ms < $2 ORDER BY transaction_id LIMIT $3"
         ))
         .bind(after)
         .bind(now_unix_ms)
@@ -78,8 +81,8 @@ impl Log {
     /// How much is in doubt.
     pub async fn in_doubt(&self) -> Result<InDoubt, sqlx::Error> {
         let (count, oldest_seconds) = sqlx::query_as(
-            "SELECT count(*), coalesce(extract(epoch FROM now() - min(create_time)), 0)::float8
-             FROM branch_log WHERE state = 1",
+            "SELECT coalesce(sum(undecided), 0), coalesce(extract(epoch FROM now() - min(create_time)), 0)::float8
+             FROM branch_batch WHERE state = 1",
         )
         .fetch_one(&self.pool)
         .await?;
@@ -92,14 +95,42 @@ impl Log {
         let mut snapshot =
             PgConnection::begin_with(&mut connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let rows: Vec<(Uuid, Vec<u8>)> =
-            sqlx::query_as("SELECT transaction_id, branch FROM branch_log WHERE state = 1 ORDER BY transaction_id")
+            sqlx::query_as("SELECT transaction_id, branch FROM branch_in_doubt ORDER BY transaction_id")
                 .fetch_all(&mut *snapshot)
                 .await?;
         let prepared = decode_all(resource, rows)?;
-        let checks = resource.audit(&mut snapshot, &prepared).await?;
+        let mut checks = resource.audit(&mut snapshot, &prepared).await?;
+        checks.push(check_batches(&mut snapshot).await?);
         snapshot.rollback().await?;
         Ok(checks)
     }
+}
+
+/// A log that counts its own rows wrongly agrees with nobody: what is decided by its batches is then not what its rows say.
+async fn check_batches(snapshot: &mut PgConnection) -> Result<Check, sqlx::Error> {
+    let checked_count = sqlx::query_scalar("SELECT count(*) FROM branch_batch").fetch_one(&mut *snapshot).await?;
+    let wrong: Vec<(Uuid, Option<Uuid>, String)> = sqlx::query_as(
+        "SELECT coalesce(b.batch_id, l.batch_id), l.prepared_id,
+                CASE WHEN b.batch_id IS NULL THEN format('%s rows of a batch that is not there', l.count)
+                     ELSE format('a batch %s with %s rows, %s of them undecided, has %s, and %s say PREPARED',
+                                 CASE b.state WHEN 1 THEN 'open' ELSE 'closed' END, b.rows_left, b.undecided,
+                                 coalesce(l.count, 0), coalesce(l.prepared, 0)) END
+         FROM branch_batch b FULL JOIN (
+             SELECT batch_id, count(*) AS count, count(*) FILTER (WHERE state = 1) AS prepared,
+                    (min(transaction_id::text) FILTER (WHERE state = 1))::uuid AS prepared_id
+             FROM branch_log WHERE batch_id IS NOT NULL GROUP BY batch_id
+         ) l USING (batch_id)
+         WHERE b.batch_id IS NULL OR b.rows_left <> coalesce(l.count, 0)
+            OR (b.state = 1 AND b.undecided <> coalesce(l.prepared, 0))",
+    )
+    .fetch_all(snapshot)
+    .await?;
+    let violation = |(batch_id, prepared_id, detail): (Uuid, Option<Uuid>, String)| Violation {
+        transaction_id: prepared_id.map(|id| id.to_string()).unwrap_or_default(),
+        subject: format!("batch {batch_id}"),
+        detail,
+    };
+    Ok(Check { invariant: "agreement", checked_count, violations: wrong.into_iter().map(violation).collect() })
 }
 
 /// Branches as they stand in the log. They were decoded before they were written, so one that can't be read now means

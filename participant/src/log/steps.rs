@@ -11,8 +11,8 @@ use protocol::step::{self, Compensate, Execute, StepResult, StepRow, keeps_refus
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::entry::{Entry, Reply};
 use super::step_rows as rows;
-use super::work::{Entry, Reply};
 use crate::postgres::conflict;
 use crate::{Refusal, Resource, StepBranch, TransactionRef};
 

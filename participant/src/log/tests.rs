@@ -1,5 +1,8 @@
 //! The log's writer on a real Postgres: every message in every state, and what must survive.
 #![allow(clippy::unwrap_used)]
+mod batches;
+mod migration;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +11,7 @@ use protocol::branch::{BranchState, End, Settle};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::batches::NewBatch;
 use super::{Entry, Log, LogWork, Origin, Reply};
 use crate::audit::Check;
 use crate::clock::now_unix_ms;
@@ -145,10 +149,14 @@ fn transaction() -> TransactionRef {
     TransactionRef { transaction_id: Uuid::now_v7(), deadline_unix_ms: now_unix_ms() + 60_000 }
 }
 
+fn origin() -> Origin {
+    Origin { participants: "seats,meals".to_owned(), owner_id: "owner".to_owned() }
+}
+
 fn prepare(transaction: TransactionRef, room: &str) -> Entry<String> {
     Entry::Prepare {
         transaction,
-        origin: Arc::new(Origin { participants: "seats,meals".to_owned(), owner_id: "owner".to_owned() }),
+        origin: Arc::new(origin()),
         bytes: room.as_bytes().to_vec(),
         branch: Arc::new(room.to_owned()),
     }
@@ -344,8 +352,7 @@ async fn a_writer_whose_connection_is_cut_answers_what_stands() {
         }
     }
     assert!(yes > 0);
-    let rows: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM branch_log WHERE state = 1").fetch_one(&world.pool).await.unwrap();
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM branch_in_doubt").fetch_one(&world.pool).await.unwrap();
     assert_eq!(world.seats().await, (1_000 - i32::try_from(rows).unwrap(), 0), "a hold for each row, and no other");
 }
 
@@ -370,9 +377,9 @@ async fn an_insert_and_the_advance_of_the_watermark_never_miss_each_other() {
     let world = World::with_seats(5).await;
     let pending = transaction();
     let mut insert = world.pool.begin().await.unwrap();
-    let branch = Some(b"hall".as_slice());
-    let row = super::write::NewRow { transaction: pending, participants: "", owner_id: "", branch, refusal: None };
-    let inserted = super::write::insert(&mut insert, BranchState::Prepared, &mut [row]).await.unwrap();
+    let rows = vec![(pending, b"hall".as_slice())];
+    let mut batch = NewBatch { batch_id: Uuid::now_v7(), origin: &origin(), rows };
+    let inserted = super::batches::insert_with_care(&mut insert, &mut batch, Uuid::now_v7()).await.unwrap();
     assert_eq!(inserted.len(), 1);
     let log = world.log.clone();
     let advancing = tokio::spawn(async move { log.advance_watermark(now_unix_ms() + 120_000).await.unwrap() });

@@ -1,118 +1,29 @@
 //! The log writer: carries out batches of messages by the rules of [`protocol::branch`], as one local transaction.
 //!
-//! A batch has at most one message about a transaction, so its kinds run one after the other (prepares, fences, commits,
-//! aborts, ends, steps of sagas), each with set-based statements. Most messages meet what is usual (no row for a PREPARE, a PREPARED one
-//! for a decision), and one guarded statement does it; only for the others the rows that stand are read and the rule is
-//! asked. Where a guarded statement has acted, the rule it stands for is asserted. A batch that expects the usual of all
-//! its messages ([`crate::duplicates`]) does not even ask which rows it was.
+//! A batch has at most one message about a transaction, so its kinds run one after the other (prepares, fences, aborts,
+//! commits, ends, steps of sagas), each with set-based statements. Most messages meet what is usual (no row for a PREPARE, a
+//! PREPARED one for a decision), and a guarded statement does it: an insert that expects no row
+//! ([`crate::duplicates`]); a commit that closes a whole batch of rows, if it is as it was left here ([`super::waiting`]);
+//! decisions on rows under the lock of their batches ([`super::batches`]). Only for the others the rows that stand are read
+//! and the rule is asked. Where a guarded statement has acted, the rule it stands for is asserted.
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use protocol::Vote;
 use protocol::branch::{self, BranchState, End, Fence, Prepare, Settle};
-use protocol::step::{Compensate, StepResult};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::batches::{self, Decided, Decision, NewBatch};
+use super::entry::{Entry, Reply};
 use super::read::decode_all;
-use super::steps::{self, StepRef};
+use super::steps;
 use super::waiting::Waiting;
-use super::write::{self, NewRow, Standing};
+use super::write::{self, Standing};
 use crate::duplicates::Duplicates;
 use crate::group_commit::{Urgency, Work};
 use crate::postgres::conflict;
 use crate::{PreparedBranch, Refusal, Resource, TransactionRef};
-
-/// Who takes part in a transaction and who drives it: the same for many, which share it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// Names of all participants, joined by commas.
-    pub participants: String,
-    /// The coordinator incarnation that drives the attempt.
-    pub owner_id: String,
-}
-
-/// One message about a transaction.
-#[derive(Debug)]
-pub enum Entry<B> {
-    /// PREPARE.
-    Prepare {
-        /// Which transaction.
-        transaction: TransactionRef,
-        /// Who takes part and who drives it.
-        origin: Arc<Origin>,
-        /// The branch as it came.
-        bytes: Vec<u8>,
-        /// The branch, decoded.
-        branch: Arc<B>,
-    },
-    /// FENCE.
-    Fence(TransactionRef),
-    /// COMMIT; answered only when durable, if that is asked for.
-    Commit {
-        /// Which transaction.
-        transaction: TransactionRef,
-        /// Answer only when durable.
-        durable: bool,
-    },
-    /// ABORT, and why.
-    Abort(TransactionRef, Refusal),
-    /// Recover answered FORGOTTEN.
-    Forgotten(TransactionRef),
-    /// END.
-    End(TransactionRef),
-    /// EXECUTE of a saga's step.
-    Execute {
-        /// Which step.
-        step: StepRef,
-        /// What is to be done, as it came.
-        bytes: Vec<u8>,
-        /// The same, decoded; or why it can't be.
-        branch: Result<Arc<B>, Refusal>,
-        /// A refusal is not kept.
-        must_succeed: bool,
-    },
-    /// COMPENSATE of a saga's step, and why.
-    Compensate(StepRef, Refusal),
-    /// END of a saga's step.
-    EndStep(StepRef),
-}
-
-impl<B> Entry<B> {
-    fn transaction(&self) -> TransactionRef {
-        match self {
-            Entry::Prepare { transaction, .. }
-            | Entry::Fence(transaction)
-            | Entry::Commit { transaction, .. }
-            | Entry::Abort(transaction, _)
-            | Entry::Forgotten(transaction)
-            | Entry::End(transaction) => *transaction,
-            Entry::Execute { step, .. } | Entry::Compensate(step, _) | Entry::EndStep(step) => step.transaction,
-        }
-    }
-
-    /// Whether it is about a step of a saga.
-    pub(super) fn is_step(&self) -> bool {
-        matches!(self, Entry::Execute { .. } | Entry::Compensate(..) | Entry::EndStep(_))
-    }
-}
-
-/// A message's answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// To PREPARE and FENCE; with the reason of a no.
-    Voted(Vote, Option<Refusal>),
-    /// To COMMIT, ABORT and FORGOTTEN: what was done.
-    Settled(Settle),
-    /// To END: what was done.
-    Ended(End),
-    /// To EXECUTE; with the reason of what is not done.
-    Stepped(StepResult, Option<Refusal>),
-    /// To COMPENSATE: what was done.
-    Compensated(Compensate),
-    /// It may or may not have happened.
-    Unknown(String),
-}
 
 /// The writer's work for a service.
 pub struct LogWork<R: Resource> {
@@ -160,8 +71,10 @@ impl<R: Resource> Work for LogWork<R> {
     async fn run(&self, connection: &mut PgConnection, entries: &[Self::Entry]) -> Result<Vec<Reply>, sqlx::Error> {
         let is_careful = self.duplicates.are_expected();
         let replies = HashMap::with_capacity(entries.len());
-        self.waiting.begin();
-        let mut batch = Batch { resource: &*self.resource, waiting: &self.waiting, connection, replies, is_careful };
+        let revision = Uuid::now_v7();
+        self.waiting.begin(revision);
+        let (resource, waiting) = (&*self.resource, &self.waiting);
+        let mut batch = Batch { resource, waiting, connection, replies, is_careful, revision };
         let carried_out = batch.carry_out(entries).await;
         self.duplicates.learn(is_careful, carried_out)?;
         steps::run(&*self.resource, batch.connection, entries, &mut batch.replies).await?;
@@ -174,7 +87,7 @@ impl<R: Resource> Work for LogWork<R> {
         if self.decides {
             self.waiting.committed();
         } else {
-            self.waiting.begin();
+            self.waiting.begin(Uuid::nil());
         }
     }
 
@@ -188,46 +101,61 @@ struct Batch<'a, R: Resource> {
     waiting: &'a Waiting<R::Branch>,
     connection: &'a mut PgConnection,
     replies: HashMap<Uuid, Reply>,
-    /// PREPAREs may meet a row, COMMITs none that is PREPARED. (Fences and aborts always may.)
+    /// PREPAREs may meet a row. (All others always may.)
     is_careful: bool,
+    /// Names this local transaction in the batches of rows that it writes.
+    revision: Uuid,
+}
+
+/// A PREPARE, and the batch of rows that it comes into.
+struct Asked<'a, B> {
+    transaction: TransactionRef,
+    branch: &'a Arc<B>,
+    batch_id: Uuid,
 }
 
 impl<R: Resource> Batch<'_, R> {
+    /// Aborts come before commits: they may leave of a batch just what is committed.
     async fn carry_out(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
         self.prepare(entries).await?;
         self.fence(entries).await?;
-        self.commit(entries).await?;
         self.abort(entries).await?;
         self.forget(entries).await?;
+        self.commit(entries).await?;
         self.end(entries).await
     }
 
     async fn prepare(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
-        let (mut rows, mut asked) = (Vec::new(), Vec::new());
+        let mut batches: Vec<NewBatch<'_>> = Vec::new();
+        let mut asked = Vec::new();
         for entry in entries {
             if let Entry::Prepare { transaction, origin, bytes, branch } = entry {
-                let Origin { participants, owner_id } = &**origin;
-                rows.push(NewRow {
-                    transaction: *transaction,
-                    participants,
-                    owner_id,
-                    branch: Some(bytes),
-                    refusal: None,
+                let place = batches.iter().position(|batch| batch.origin == &**origin).unwrap_or_else(|| {
+                    batches.push(NewBatch { batch_id: Uuid::now_v7(), origin, rows: Vec::new() });
+                    batches.len() - 1
                 });
-                asked.push((*transaction, branch));
+                batches[place].rows.push((*transaction, bytes));
+                asked.push(Asked { transaction: *transaction, branch, batch_id: batches[place].batch_id });
             }
         }
-        if rows.is_empty() {
+        if asked.is_empty() {
             return Ok(());
         }
         debug_assert_eq!(branch::prepare(None, false), Prepare::TryHold);
+        // Another process that is sent the same inserts it in the same order.
+        batches.sort_unstable_by_key(|batch| batch.origin);
         if !self.is_careful {
-            write::insert_prepared(self.connection, &mut rows).await?;
+            for batch in &mut batches {
+                batches::insert(self.connection, batch, self.revision).await?;
+            }
             return self.hold(&asked).await;
         }
-        let inserted = write::insert(self.connection, BranchState::Prepared, &mut rows).await?;
-        let others = others(asked.iter().map(|(reference, _)| *reference), &inserted);
-        asked.retain(|(reference, _)| inserted.contains(&reference.transaction_id));
+        let mut inserted = HashSet::new();
+        for batch in &mut batches {
+            inserted.extend(batches::insert_with_care(self.connection, batch, self.revision).await?);
+        }
+        let others = others(asked.iter().map(|it| it.transaction), &inserted);
+        asked.retain(|it| inserted.contains(&it.transaction.transaction_id));
         self.hold(&asked).await?;
         for (reference, row, below) in self.standing(&others).await? {
             match branch::prepare(row.as_ref().map(|row| row.state), below) {
@@ -242,35 +170,38 @@ impl<R: Resource> Batch<'_, R> {
     }
 
     /// Takes the holds of rows that were inserted as PREPARED in this batch; those refused become ABORTED.
-    async fn hold(&mut self, held: &[(TransactionRef, &Arc<R::Branch>)]) -> Result<(), sqlx::Error> {
+    async fn hold(&mut self, held: &[Asked<'_, R::Branch>]) -> Result<(), sqlx::Error> {
         if held.is_empty() {
             return Ok(());
         }
-        let prepared = |(reference, branch): &(TransactionRef, &Arc<R::Branch>)| PreparedBranch {
-            transaction_id: reference.transaction_id,
-            branch: Arc::clone(branch),
+        let prepared = |asked: &Asked<'_, R::Branch>| PreparedBranch {
+            transaction_id: asked.transaction.transaction_id,
+            branch: Arc::clone(asked.branch),
         };
         let branches: Vec<PreparedBranch<R::Branch>> = held.iter().map(prepared).collect();
         let votes = self.resource.prepare(self.connection, &branches).await?;
         assert_eq!(votes.len(), held.len(), "one vote for each branch");
-        let refused: Vec<(TransactionRef, &Refusal)> = held
+        let refused: Vec<(TransactionRef, Option<&Refusal>)> = held
             .iter()
             .zip(&votes)
-            .filter_map(|((reference, _), vote)| Some((*reference, vote.as_ref().err()?)))
+            .filter_map(|(asked, vote)| Some((asked.transaction, Some(vote.as_ref().err()?))))
             .collect();
         if !refused.is_empty() {
-            let aborted = write::abort(self.connection, &refused).await?;
+            let batch_ids: HashSet<Uuid> = held.iter().map(|asked| asked.batch_id).collect();
+            let batch_ids = batch_ids.into_iter().collect();
+            let decision = Decision { state: BranchState::Aborted, rows: &refused, batch_ids, with_branches: false };
+            let aborted = batches::decide(self.connection, &decision, self.revision).await?;
             assert_eq!(aborted.len(), refused.len(), "a row inserted in this local transaction stands");
         }
-        for (((reference, _), branch), vote) in held.iter().zip(branches).zip(votes) {
+        for ((asked, branch), vote) in held.iter().zip(branches).zip(votes) {
             let reply = match vote {
                 Ok(()) => {
-                    self.waiting.wrote(branch);
+                    self.waiting.wrote(asked.batch_id, branch);
                     Reply::Voted(Vote::Yes, None)
                 }
                 Err(refusal) => Reply::Voted(Vote::No, Some(refusal)),
             };
-            self.answer(*reference, reply);
+            self.answer(asked.transaction, reply);
         }
         Ok(())
     }
@@ -282,7 +213,7 @@ impl<R: Resource> Batch<'_, R> {
             _ => None,
         });
         let fenced: Vec<(TransactionRef, &Refusal)> = fenced.collect();
-        let inserted = self.insert_aborted(&fenced).await?;
+        let inserted = write::insert_aborted(self.connection, &fenced).await?;
         debug_assert_eq!(branch::fence(None, false), Fence { vote: Vote::No, insert_aborted: true });
         for (reference, _) in &fenced {
             if inserted.contains(&reference.transaction_id) {
@@ -311,27 +242,71 @@ impl<R: Resource> Batch<'_, R> {
             return Ok(());
         }
         debug_assert_eq!(branch::commit(Some(BranchState::Prepared), false), Settle::Apply);
-        let ids = references.iter().map(|reference| reference.transaction_id);
-        if let Some(prepared) = self.waiting.take_all(ids).filter(|_| !self.is_careful) {
-            write::commit_all(self.connection, &references).await?;
-            self.resource.commit(self.connection, &prepared).await?;
-            for reference in references {
-                self.answer(reference, Reply::Settled(Settle::Apply));
-            }
-            return Ok(());
-        }
-        let applied = decode_all(self.resource, write::commit(self.connection, &references).await?)?;
-        let done = self.settled(&references, &applied, Settle::Apply);
+        let mut applied = self.close(&references).await?;
+        let mut done: HashSet<Uuid> = applied.iter().map(|branch| branch.transaction_id).collect();
+        let left: Vec<_> = others(references.into_iter(), &done);
+        let rows: Vec<_> = left.iter().map(|reference| (*reference, None)).collect();
+        let decided = self.decide(BranchState::Committed, &rows).await?;
+        done.extend(decided.iter().map(|branch| branch.transaction_id));
+        applied.extend(decided);
         if !applied.is_empty() {
             self.resource.commit(self.connection, &applied).await?;
         }
-        for (reference, row, below) in self.standing(&others(references.into_iter(), &done)).await? {
+        for branch in &applied {
+            self.replies.insert(branch.transaction_id, Reply::Settled(Settle::Apply));
+        }
+        for (reference, row, below) in self.standing(&others(left.into_iter(), &done)).await? {
             match branch::commit(row.as_ref().map(|row| row.state), below) {
                 Settle::Apply => return Err(conflict()),
                 settle => self.settle(reference, row.as_ref(), "COMMIT", settle),
             }
         }
         Ok(())
+    }
+
+    /// Closes the batches of which all that is left is to be committed; answers what that commits.
+    async fn close(&mut self, references: &[TransactionRef]) -> Result<Vec<PreparedBranch<R::Branch>>, sqlx::Error> {
+        let batches = self.waiting.take_batches(references.iter().map(|reference| reference.transaction_id));
+        if batches.is_empty() {
+            return Ok(Vec::new());
+        }
+        let closed = batches::close(self.connection, &batches, self.revision).await?;
+        let closed = batches.into_iter().filter(|batch| closed.contains(&batch.batch_id));
+        Ok(closed.flat_map(|batch| batch.branches).collect())
+    }
+
+    /// Decides rows that say PREPARED one by one; answers which did, with their branches.
+    async fn decide(
+        &mut self,
+        state: BranchState,
+        rows: &[(TransactionRef, Option<&Refusal>)],
+    ) -> Result<Vec<PreparedBranch<R::Branch>>, sqlx::Error> {
+        let references: Vec<TransactionRef> = rows.iter().map(|(reference, _)| *reference).collect();
+        if references.is_empty() {
+            return Ok(Vec::new());
+        }
+        let locked = batches::lock(self.connection, &references).await?;
+        if locked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut at_hand = self.waiting.take(references.iter().map(|reference| reference.transaction_id));
+        let batch_ids = locked.iter().map(|(batch_id, _)| *batch_id).collect();
+        let decision = Decision { state, rows, batch_ids, with_branches: at_hand.len() < rows.len() };
+        let decided = batches::decide(self.connection, &decision, self.revision).await?;
+        let mut counts: HashMap<Uuid, usize> = HashMap::new();
+        decided.iter().for_each(|row| *counts.entry(row.batch_id).or_default() += 1);
+        for (batch_id, revision) in locked {
+            self.waiting.decided(batch_id, revision, counts.remove(&batch_id).unwrap_or_default());
+        }
+        let (mut branches, mut read) = (Vec::with_capacity(decided.len()), Vec::new());
+        for Decided { transaction_id, branch: bytes, .. } in decided {
+            match (at_hand.remove(&transaction_id), bytes) {
+                (Some(branch), _) => branches.push(PreparedBranch { transaction_id, branch }),
+                (None, bytes) => read.push((transaction_id, bytes.unwrap_or_default())),
+            }
+        }
+        branches.extend(decode_all(self.resource, read)?);
+        Ok(branches)
     }
 
     async fn abort(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
@@ -348,7 +323,7 @@ impl<R: Resource> Batch<'_, R> {
         debug_assert_eq!(branch::abort(None, false), Settle::InsertAborted);
         let mut missing = aborts.clone();
         missing.retain(|(reference, _)| !done.contains(&reference.transaction_id));
-        let inserted = self.insert_aborted(&missing).await?;
+        let inserted = write::insert_aborted(self.connection, &missing).await?;
         for (reference, _) in missing.iter().filter(|(reference, _)| inserted.contains(&reference.transaction_id)) {
             self.answer(*reference, Reply::Settled(Settle::InsertAborted));
         }
@@ -410,28 +385,12 @@ impl<R: Resource> Batch<'_, R> {
         Ok(())
     }
 
-    /// Inserts ABORTED rows where none stands; answers which.
-    async fn insert_aborted(&mut self, aborts: &[(TransactionRef, &Refusal)]) -> Result<HashSet<Uuid>, sqlx::Error> {
-        if aborts.is_empty() {
-            return Ok(HashSet::new());
-        }
-        let row = |&(transaction, refusal): &(TransactionRef, _)| NewRow {
-            transaction,
-            participants: "",
-            owner_id: "",
-            branch: None,
-            refusal: Some(refusal),
-        };
-        let mut rows: Vec<NewRow<'_>> = aborts.iter().map(row).collect();
-        write::insert(self.connection, BranchState::Aborted, &mut rows).await
-    }
-
     /// PREPARED rows become ABORTED and their holds are given back; answers which.
     async fn release(&mut self, aborts: &[(TransactionRef, &Refusal)]) -> Result<HashSet<Uuid>, sqlx::Error> {
-        let released = decode_all(self.resource, write::abort(self.connection, aborts).await?)?;
         debug_assert_eq!(branch::abort(Some(BranchState::Prepared), false), Settle::Release);
-        let references: Vec<TransactionRef> = aborts.iter().map(|(reference, _)| *reference).collect();
-        let done = self.settled(&references, &released, Settle::Release);
+        let rows: Vec<_> = aborts.iter().map(|(reference, refusal)| (*reference, Some(*refusal))).collect();
+        let released = self.decide(BranchState::Aborted, &rows).await?;
+        let done: HashSet<Uuid> = released.iter().map(|branch| branch.transaction_id).collect();
         if !released.is_empty() {
             let reasons: HashMap<Uuid, &Refusal> =
                 aborts.iter().map(|(reference, refusal)| (reference.transaction_id, *refusal)).collect();
@@ -442,21 +401,10 @@ impl<R: Resource> Batch<'_, R> {
                 .collect();
             self.resource.abort(self.connection, &released).await?;
         }
-        Ok(done)
-    }
-
-    /// Answers those whose rows were changed by a guarded statement; returns which.
-    fn settled(
-        &mut self,
-        references: &[TransactionRef],
-        changed: &[PreparedBranch<R::Branch>],
-        settle: Settle,
-    ) -> HashSet<Uuid> {
-        let changed: HashSet<Uuid> = changed.iter().map(|branch| branch.transaction_id).collect();
-        for reference in references.iter().filter(|reference| changed.contains(&reference.transaction_id)) {
-            self.answer(*reference, Reply::Settled(settle));
+        for transaction_id in &done {
+            self.replies.insert(*transaction_id, Reply::Settled(Settle::Release));
         }
-        changed
+        Ok(done)
     }
 
     fn settle(&mut self, reference: TransactionRef, row: Option<&Standing>, message: &str, settle: Settle) {

@@ -44,11 +44,18 @@ pub async fn prepare<R: Resource>(
     assert_eq!(votes.len(), branches.len(), "one vote for each branch");
     let granted = branches.iter().zip(&votes).filter(|(_, vote)| vote.is_ok());
     let prepared: Vec<Uuid> = granted.map(|(branch, _)| branch.transaction_id).collect();
-    sqlx::query("INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, branch) SELECT id, 1, 1, '' FROM unnest($1::uuid[]) AS id")
-        .bind(prepared)
-        .execute(&mut *local)
-        .await
-        .unwrap();
+    sqlx::query(
+        "WITH batch AS (
+             INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids)
+             SELECT id, 1, 1, 1, id, '', '', ARRAY[id] FROM unnest($1::uuid[]) AS id
+         )
+         INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, batch_id, branch)
+         SELECT id, 1, 1, id, '' FROM unnest($1::uuid[]) AS id",
+    )
+    .bind(prepared)
+    .execute(&mut *local)
+    .await
+    .unwrap();
     local.commit().await.unwrap();
     votes
 }
@@ -99,7 +106,10 @@ pub fn step<B>(name: &str, branch: &PreparedBranch<B>) -> StepBranch<B> {
 
 /// What the log's writer does beside it.
 async fn decide(connection: &mut PgConnection, transaction_ids: Vec<Uuid>, state: i16) {
-    let decide = "UPDATE branch_log SET state = $2, decide_time = now() WHERE transaction_id = ANY($1::uuid[])";
+    let decide = "WITH batch AS (
+             UPDATE branch_batch SET state = 2, undecided = 0, decide_time = now() WHERE batch_id = ANY($1::uuid[])
+         )
+         UPDATE branch_log SET state = $2, decide_time = now() WHERE transaction_id = ANY($1::uuid[])";
     sqlx::query(decide).bind(transaction_ids).bind(state).execute(connection).await.unwrap();
 }
 

@@ -182,7 +182,7 @@ impl Run<'_> {
         until("most orders are half way", Duration::from_secs(5), async || {
             // Not those of this moment: they may be decided already.
             let staging = sqlx::query_scalar::<_, i64>(
-                "SELECT count(*) FROM record WHERE state = 1 AND create_time < now() - interval '200 milliseconds'",
+                "SELECT count(*) FROM undecided_record WHERE create_time < now() - interval '200 milliseconds'",
             );
             staging.fetch_one(&records).await.unwrap() >= 8
         })

@@ -35,7 +35,7 @@ async fn orders_are_refused_in_bounded_time_while_a_participant_is_down_for_ten_
 async fn nothing_is_held(scene: &Scene, down: Service) {
     for service in Service::PARTICIPANTS.into_iter().filter(|service| *service != down) {
         let held = sqlx::query_scalar::<_, i64>(
-            "SELECT count(*) FROM branch_log WHERE state = 1 AND create_time < now() - interval '1 second'",
+            "SELECT count(*) FROM branch_in_doubt WHERE create_time < now() - interval '1 second'",
         );
         let held = held.fetch_one(&scene.system.pool(service)).await.unwrap();
         assert_eq!(held, 0, "{} still holds for orders that were given up", service.name());

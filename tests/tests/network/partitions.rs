@@ -80,8 +80,8 @@ async fn a_coordinator_that_is_heard_by_no_participant_holds_nothing_for_long() 
     let (records, owner) = (system.pool(Service::Coordinator), "SELECT owner_id FROM lease WHERE name = $1");
     let owner: String = sqlx::query_scalar(owner).bind(CUT_OFF).fetch_one(&records).await.unwrap();
     let held = async |service, since_unix_ms: i64| {
-        let held = "SELECT count(*) FROM branch_log
-                    WHERE state = 1 AND owner_id = $1 AND create_time > to_timestamp($2 / 1000.0)";
+        let held = "SELECT count(*) FROM branch_in_doubt
+                    WHERE owner_id = $1 AND create_time > to_timestamp($2 / 1000.0)";
         let held = sqlx::query_scalar::<_, i64>(held).bind(&owner).bind(since_unix_ms);
         held.fetch_one(&system.pool(service)).await.unwrap()
     };
@@ -108,11 +108,11 @@ async fn cut_off_in_wait(scene: &Scene) -> Vec<Uuid> {
     let records = scene.system.pool(Service::Coordinator);
     let waiting = async || {
         // It does not give them up yet, nor in the next moment.
-        let staging = "SELECT transaction_id FROM record WHERE state = 1 AND deadline_unix_ms > $1";
+        let staging = "SELECT transaction_id FROM undecided_record WHERE deadline_unix_ms > $1";
         let staging = sqlx::query_scalar::<_, Uuid>(staging).bind(now_unix_ms() + 100).fetch_all(&records);
         let mut waiting = staging.await.unwrap();
         for service in Service::PARTICIPANTS {
-            let prepared = "SELECT transaction_id FROM branch_log WHERE state = 1 AND transaction_id = ANY($1::uuid[])";
+            let prepared = "SELECT transaction_id FROM branch_in_doubt WHERE transaction_id = ANY($1::uuid[])";
             let branches = scene.system.pool(service);
             waiting = sqlx::query_scalar(prepared).bind(waiting).fetch_all(&branches).await.unwrap();
         }
@@ -154,7 +154,7 @@ async fn what_a_coordinator_sent_before_its_takeover_arrives_after_it_and_harms_
     scene.system.network.all().for_each(Proxy::open);
     let healed = Instant::now();
     scene.conclude("a coordinator whose messages came late", load, healed).await;
-    let against = "SELECT count(*) FROM record WHERE transaction_id = ANY($1::uuid[]) AND state = 2
+    let against = "SELECT count(*) FROM record_as_it_stands WHERE transaction_id = ANY($1::uuid[]) AND state = 2
                    AND decide_time > to_timestamp(deadline_unix_ms / 1000.0)";
     let records = scene.system.pool(Service::Coordinator);
     let against: i64 = sqlx::query_scalar(against).bind(&waiting).fetch_one(&records).await.unwrap();

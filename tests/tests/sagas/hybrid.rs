@@ -148,7 +148,7 @@ async fn shipping_that_stands_still_for_seconds_keeps_no_stock_in_doubt() {
 }
 
 async fn prepared_count(pool: &sqlx::PgPool) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM branch_log WHERE state = 1").fetch_one(pool).await.unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM branch_in_doubt").fetch_one(pool).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,20 +1,22 @@
 //! Group commit: one task owns one connection and runs what has queued up meanwhile as one local transaction.
 //!
 //! At most one batch is in flight; the next collects while it runs, so the batch grows with the load and a lone caller
-//! waits for nobody. The task can't be cancelled from outside: a caller that goes away leaves its entry to be carried
+//! waits for nobody. What nobody waits for does not slow that down, see [`waiting`]. The task can't be cancelled from outside: a caller that goes away leaves its entry to be carried
 //! out. Callers never see a batch: each gets the replies to its own entries.
 //!
 //! A connection lost in COMMIT leaves the outcome unknown. The batch is then run again on a new connection: every kind
 //! of work here reads first what stands, so a second run answers what the first one wrote, or does it now. Only when no
 //! answer can be had within [`Options::doubt_after`] are the entries answered as doubt.
-use std::collections::HashSet;
+mod session;
+mod waiting;
+
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -23,15 +25,17 @@ use crate::crash_point;
 use crate::metrics;
 use crate::pool::silent;
 use crate::postgres::{Failure, classify};
+use session::{IDLE, Session};
+use waiting::Waiting;
 
 /// How an entry wants to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
     /// Forced, at once: somebody's answer waits for it.
     Now,
-    /// Forced, but it may wait a moment ([`Options::linger`]) to ride with something urgent.
+    /// Forced, but it may wait a moment ([`Options::linger`]) to share a batch.
     Soon,
-    /// May be lost in a crash of the database; rides with something urgent if it can.
+    /// May be lost in a crash of the database, and may wait longer ([`Options::lazy_linger`]).
     Lazy,
 }
 
@@ -54,6 +58,11 @@ pub trait Work: Send + Sync + 'static {
         connection: &mut PgConnection,
         entries: &[Self::Entry],
     ) -> impl Future<Output = Result<Vec<Self::Reply>, sqlx::Error>> + Send;
+    /// Whether [`Work::run`] carries the batch out by one statement, which is a local transaction of its own: it then needs no BEGIN
+    /// and no COMMIT.
+    fn is_one_statement(&self, _entries: &[Self::Entry]) -> bool {
+        false
+    }
     /// COMMIT of the batch that was run last has returned.
     fn committed(&self) {}
     /// The answer when nothing can be known: the database can't be reached, or this entry alone fails.
@@ -72,8 +81,10 @@ pub struct Options {
     pub max_batch: usize,
     /// Calls whose entries wait, at most; beyond it callers wait for a place.
     pub queue: usize,
-    /// How long lazy entries wait for something urgent to ride with.
+    /// How long entries that are wanted soon wait for others to share a batch with.
     pub linger: Duration,
+    /// How long lazy ones do.
+    pub lazy_linger: Duration,
     /// When to give up on a database that doesn't answer, and answer doubt.
     pub doubt_after: Duration,
     /// When to give up a connection on which a batch has not ended: a database that vanished without a word would keep the
@@ -87,6 +98,7 @@ impl Default for Options {
             max_batch: 512,
             queue: 4096,
             linger: Duration::from_millis(5),
+            lazy_linger: Duration::from_millis(20),
             doubt_after: Duration::from_millis(1500),
             batch_within: Duration::from_secs(10),
         }
@@ -157,7 +169,7 @@ impl<W: Work> GroupCommit<W> {
     pub fn start(work: Arc<W>, connect: PgConnectOptions, options: Options) -> Self {
         let (queue, items) = mpsc::channel(options.queue);
         let connect = connect.options(SESSION);
-        tokio::spawn(Writer { work, connect, options, items, connection: None }.write());
+        tokio::spawn(Writer { work, connect, options, items, session: None }.write());
         GroupCommit { queue }
     }
 
@@ -200,7 +212,7 @@ struct Writer<W: Work> {
     connect: PgConnectOptions,
     options: Options,
     items: mpsc::Receiver<Vec<Item<W>>>,
-    connection: Option<PgConnection>,
+    session: Option<Session>,
 }
 
 /// How one run of a batch ended, when not well.
@@ -213,62 +225,58 @@ enum Run {
 
 impl<W: Work> Writer<W> {
     async fn write(mut self) {
-        let mut waiting: Vec<Item<W>> = Vec::new();
+        let mut waiting = Waiting::default();
         while self.collect(&mut waiting).await {
-            let batch = self.cut_batch(&mut waiting);
-            self.write_batch(batch).await;
+            let batch = waiting.cut(self.options.max_batch, Instant::now());
+            self.write_batch(batch, waiting.len() > 0).await;
         }
     }
 
-    /// Waits for work, and for lazy work a little longer. False when there will never be more.
-    async fn collect(&mut self, waiting: &mut Vec<Item<W>>) -> bool {
-        if waiting.is_empty() {
-            match self.items.recv().await {
-                Some(items) => waiting.extend(items),
-                None => return false,
-            }
-        }
-        let until = Instant::now() + self.options.linger;
+    /// Waits until something is to be written. False when there will never be more.
+    async fn collect(&mut self, waiting: &mut Waiting<W>) -> bool {
         loop {
+            let now = Instant::now();
             while waiting.len() < self.options.max_batch {
                 match self.items.try_recv() {
-                    Ok(items) => waiting.extend(items),
+                    Ok(items) => waiting.add(items, &self.options, now),
                     Err(_) => break,
                 }
             }
-            let urgent = waiting.iter().any(|item| W::urgency(&item.entry) == Urgency::Now);
-            if urgent || waiting.len() >= self.options.max_batch {
+            let due_at = waiting.due_at(now);
+            if due_at.is_some_and(|at| at <= now) || waiting.len() >= self.options.max_batch {
                 return true;
             }
-            match tokio::time::timeout_at(until, self.items.recv()).await {
-                Ok(Some(items)) => waiting.extend(items),
-                Ok(None) | Err(_) => return true,
+            let is_begun = self.session.as_ref().is_some_and(Session::is_begun);
+            let wake_at = if is_begun { Some(due_at.map_or(now + IDLE, |at| at.min(now + IDLE))) } else { due_at };
+            let more = match wake_at {
+                Some(at) => tokio::time::timeout_at(at, self.items.recv()).await,
+                None => Ok(self.items.recv().await),
+            };
+            match more {
+                Ok(Some(items)) => waiting.add(items, &self.options, Instant::now()),
+                // Nobody is left to add anything: what still waits is written now.
+                Ok(None) => return waiting.len() > 0,
+                Err(_) if is_begun && due_at.is_none_or(|at| at > Instant::now()) => self.give_back().await,
+                Err(_) => (),
             }
         }
     }
 
-    /// Takes what may share a batch; a second entry of one key stays for the next.
-    fn cut_batch(&self, waiting: &mut Vec<Item<W>>) -> Vec<Item<W>> {
-        let mut keys = HashSet::with_capacity(waiting.len());
-        let mut later = Vec::new();
-        let mut batch = Vec::with_capacity(waiting.len());
-        for item in waiting.drain(..) {
-            if batch.len() < self.options.max_batch && keys.insert(W::key(&item.entry)) {
-                batch.push(item);
-            } else {
-                later.push(item);
-            }
+    /// Ends a local transaction that was begun for nothing.
+    async fn give_back(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        match tokio::time::timeout(self.options.batch_within, session.roll_back()).await {
+            Ok(Ok(())) => self.session = Some(session),
+            _ => session.close().await,
         }
-        *waiting = later;
-        batch
     }
 
     /// Runs a batch to its end: replies to everyone. What fails is halved until the bad entry stands alone.
-    async fn write_batch(&mut self, batch: Vec<Item<W>>) {
+    async fn write_batch(&mut self, batch: Vec<Item<W>>, more_waits: bool) {
         let mut stack = vec![batch];
         while let Some(batch) = stack.pop() {
             let (entries, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|item| (item.entry, item.reply)).unzip();
-            match self.run_until_known(&entries).await {
+            match self.run_until_known(&entries, more_waits || !stack.is_empty()).await {
                 Ok(answers) => {
                     for (reply, answer) in replies.into_iter().zip(answers) {
                         reply.send(answer);
@@ -294,12 +302,12 @@ impl<W: Work> Writer<W> {
         }
     }
 
-    async fn run_until_known(&mut self, entries: &[W::Entry]) -> Result<Vec<W::Reply>, Run> {
+    async fn run_until_known(&mut self, entries: &[W::Entry], more_waits: bool) -> Result<Vec<W::Reply>, Run> {
         let give_up = Instant::now() + self.options.doubt_after;
         // What met another writer can be run again at once.
         let mut pause = Duration::ZERO;
         loop {
-            match self.run_once(entries).await {
+            match self.run_once(entries, more_waits).await {
                 Err(Run::Again(cause)) if Instant::now() + pause < give_up => {
                     tracing::debug!(%cause, "the outcome of a batch is not known; running it again");
                     tokio::time::sleep(pause).await;
@@ -311,23 +319,23 @@ impl<W: Work> Writer<W> {
     }
 
     /// One local transaction. On any failure the connection is either back outside a transaction or dropped.
-    async fn run_once(&mut self, entries: &[W::Entry]) -> Result<Vec<W::Reply>, Run> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
+    async fn run_once(&mut self, entries: &[W::Entry], more_waits: bool) -> Result<Vec<W::Reply>, Run> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
             None => {
-                let connecting = tokio::time::timeout(self.options.doubt_after, self.connect.connect());
+                let connecting = tokio::time::timeout(self.options.doubt_after, Session::connect(&self.connect));
                 match connecting.await {
-                    Ok(Ok(connection)) => connection,
+                    Ok(Ok(session)) => session,
                     Ok(Err(error)) => return Err(Run::Again(error.to_string())),
                     Err(_) => return Err(Run::Again("connecting to the database timed out".to_owned())),
                 }
             }
         };
         let within = self.options.batch_within;
-        let transacted = tokio::time::timeout(within, self.transact(&mut connection, entries)).await;
+        let transacted = tokio::time::timeout(within, self.transact(&mut session, entries, more_waits)).await;
         match transacted.unwrap_or_else(|_| Err(silent(within))) {
             Ok(replies) => {
-                self.connection = Some(connection);
+                self.session = Some(session);
                 Ok(replies)
             }
             Err(error) => {
@@ -336,10 +344,10 @@ impl<W: Work> Writer<W> {
                     Failure::Refused => Run::Refused(error.to_string()),
                 };
                 let is_lost = classify(&error) == Failure::Lost;
-                if !is_lost && matches!(tokio::time::timeout(within, connection.execute("ROLLBACK")).await, Ok(Ok(_))) {
-                    self.connection = Some(connection);
+                if !is_lost && matches!(tokio::time::timeout(within, session.roll_back()).await, Ok(Ok(()))) {
+                    self.session = Some(session);
                 } else {
-                    let _ = connection.close_hard().await;
+                    session.close().await;
                 }
                 Err(run)
             }
@@ -348,18 +356,24 @@ impl<W: Work> Writer<W> {
 
     async fn transact(
         &self,
-        connection: &mut PgConnection,
+        session: &mut Session,
         entries: &[W::Entry],
+        more_waits: bool,
     ) -> Result<Vec<W::Reply>, sqlx::Error> {
         let began = Instant::now();
-        let lazy = entries.iter().all(|entry| W::urgency(entry) == Urgency::Lazy);
+        let is_lazy = entries.iter().all(|entry| W::urgency(entry) == Urgency::Lazy);
+        let is_one_statement = !is_lazy && !session.is_begun() && self.work.is_one_statement(entries);
         crash_point::pass("batch.before_begin");
-        connection.execute(if lazy { "BEGIN; SET LOCAL synchronous_commit = off" } else { "BEGIN" }).await?;
+        if !is_one_statement {
+            session.begin(is_lazy).await?;
+        }
         crash_point::pass("batch.before_sql");
-        let replies = self.work.run(connection, entries).await?;
+        let replies = self.work.run(&mut session.connection, entries).await?;
         assert_eq!(replies.len(), entries.len(), "one reply for each entry");
-        crash_point::pass("batch.before_commit");
-        connection.execute("COMMIT").await?;
+        if !is_one_statement {
+            crash_point::pass("batch.before_commit");
+            session.commit(more_waits || !self.items.is_empty()).await?;
+        }
         self.work.committed();
         metrics::BATCHES.add(1);
         metrics::ENTRIES.add(u64::try_from(entries.len()).unwrap_or_default());
