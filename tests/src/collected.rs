@@ -21,7 +21,8 @@ impl System {
 
     /// What is left, by place.
     async fn uncollected(&self) -> Vec<String> {
-        let rows = "SELECT (SELECT count(*) FROM branch_log) + (SELECT count(*) FROM branch_batch) + (SELECT count(*) FROM step_log)";
+        let rows = "SELECT (SELECT count(*) FROM branch_log) + (SELECT count(*) FROM branch_batch)
+                           + (SELECT count(*) FROM step_log)";
         let records = "SELECT count(*) FROM record_as_it_stands WHERE NOT holds_request OR ((state = 2 OR mode = 2) AND NOT ended)";
         let places = Service::PARTICIPANTS.map(|service| (service, rows)).into_iter();
         let mut left = Vec::new();

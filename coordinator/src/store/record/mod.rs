@@ -165,6 +165,10 @@ impl Work for RecordWork {
         if matches!(entry, Entry::Finish(_) | Entry::Close(_)) { Urgency::Lazy } else { Urgency::Now }
     }
 
+    fn is_one_statement(&self, entries: &[Entry]) -> bool {
+        !self.duplicates.would_be_expected() && stage::are_one_batch(entries)
+    }
+
     async fn run(&self, connection: &mut PgConnection, entries: &[Entry]) -> Result<Vec<Reply>, sqlx::Error> {
         let mut round = Round::new(entries);
         round.lock_batches(connection).await?;

@@ -89,6 +89,15 @@ fn batch_of(record: &NewRecord) -> (&str, i64) {
     (&record.owner_id, record.deadline_unix_ms.div_euclid(SPAN_MS))
 }
 
+/// Whether these are records to stage and nothing else, all for one batch.
+pub(super) fn are_one_batch(entries: &[Entry]) -> bool {
+    let mut batches = entries.iter().map(|entry| match entry {
+        Entry::Stage(record) => Some(batch_of(record)),
+        _ => None,
+    });
+    batches.next().flatten().is_some_and(|first| batches.all(|other| other == Some(first)))
+}
+
 /// Reads the watermark and keeps the collector's drain waiting until this local transaction has ended.
 pub async fn lock_watermark(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT deadline_unix_ms FROM watermark WHERE sole FOR KEY SHARE").fetch_one(connection).await
@@ -115,8 +124,8 @@ macro_rules! insert_staging {
     };
 }
 
-/// Inserts STAGING records that are expected to be above the watermark and to meet no other: one that does fails the
-/// statement. Waits for other coordinators' inserts of the same.
+/// Inserts STAGING records that are expected to be above the watermark and to meet no other: if one is not, none is inserted,
+/// because the statement may be a local transaction of its own. Waits for other coordinators' inserts of the same.
 ///
 /// The inserting statement reads the watermark as [`lock_watermark`] does.
 async fn stage_new(connection: &mut PgConnection, batch_id: Uuid, records: &[&NewRecord]) -> Result<(), sqlx::Error> {
@@ -124,12 +133,14 @@ async fn stage_new(connection: &mut PgConnection, batch_id: Uuid, records: &[&Ne
         "WITH lowest AS MATERIALIZED (SELECT deadline_unix_ms FROM watermark WHERE sole FOR KEY SHARE), \
              batch AS (INSERT INTO record_batch \
                  (batch_id, undecided, record_count, owner_id, transaction_ids, max_deadline_unix_ms) \
-                 VALUES ($11, $12, $12, $9, $1, $13)) ",
-        insert_staging!(", lowest WHERE n.deadline_unix_ms > lowest.deadline_unix_ms")
+                 SELECT $11, $12, $12, $9, $1, $13 FROM lowest WHERE lowest.deadline_unix_ms < $14) ",
+        insert_staging!(", lowest WHERE lowest.deadline_unix_ms < $14")
     );
     let mut columns = staging_columns(batch_id, records)?;
     columns.add(count(records.len())).map_err(sqlx::Error::Encode)?;
     columns.add(max_deadline(records)).map_err(sqlx::Error::Encode)?;
+    let first_deadline = records.iter().map(|record| record.deadline_unix_ms).min().unwrap_or_default();
+    columns.add(first_deadline).map_err(sqlx::Error::Encode)?;
     let staged = sqlx::query_with(stage, columns).execute(connection).await?;
     duplicates::all(staged.rows_affected(), records.len())
 }

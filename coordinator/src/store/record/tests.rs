@@ -353,3 +353,24 @@ async fn closings_that_race_with_decisions_of_others_never_change_one() {
         sqlx::query_scalar("SELECT count(*) FROM record_batch WHERE state = 1").fetch_one(&*pool).await.unwrap();
     assert_eq!(open, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_that_is_a_local_transaction_of_its_own_leaves_nothing_if_one_of_it_comes_too_late() {
+    let scene = Scene::start().await;
+    let [early, late] = records();
+    let late = Arc::new(NewRecord { deadline_unix_ms: early.deadline_unix_ms - 1_000, ..(*late).clone() });
+    scene.store.advance_watermark(late.deadline_unix_ms).await.unwrap();
+    let entries = vec![Entry::Stage(early.clone()), Entry::Stage(late.clone())];
+    let mut writer = scene.writer().await;
+    assert!(writer.work.is_one_statement(&entries[..1]));
+    writer.run(entries).await.unwrap_err();
+    let left = "SELECT (SELECT count(*) FROM record) + (SELECT count(*) FROM record_batch)";
+    let pool = scene.postgres.pool().await;
+    assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&*pool).await.unwrap(), 0);
+    // The same again, with care.
+    let entries = vec![Entry::Stage(early.clone()), Entry::Stage(late)];
+    assert!(!writer.work.is_one_statement(&entries[..1]));
+    let replies = writer.carry_out(entries).await;
+    assert!(matches!(replies[..], [Reply::Stage(Stage::Staged), Reply::Stage(Stage::BelowWatermark)]), "{replies:?}");
+    scene.is_sound().await;
+}
