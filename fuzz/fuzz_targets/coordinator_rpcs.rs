@@ -13,7 +13,7 @@ const TRANSACTIONS: [Rpc; 8] = fuzz::rpcs!(
     "GetTransaction" => GetTransactionRequest, "ListTransactions" => ListTransactionsRequest,
     "RecoverTransaction" => RecoverTransactionRequest, "ExecuteTransaction" => ExecuteTransactionRequest,
     "PauseSaga" => PauseSagaRequest, "ResumeSaga" => ResumeSagaRequest, "CancelSaga" => CancelSagaRequest,
-    "Audit" => AuditRequest,
+    "AuditRecords" => AuditRecordsRequest,
 );
 
 thread_local! {

@@ -43,12 +43,13 @@ pub type Audits = BTreeMap<Invariant, Audited>;
 /// Asks the coordinator and every participant to check themselves.
 pub async fn all(services: &Services) -> Result<Audits, Failure> {
     let mut audited = Audits::new();
-    let answer = services.transactions().await?.audit(services.request(wire::AuditRequest {})).await;
-    learn(&mut audited, Service::Coordinator, answer)?;
+    let request = services.request(wire::AuditRecordsRequest {});
+    let answer = services.transactions().await?.audit_records(request).await;
+    learn(&mut audited, Service::Coordinator, answer.map(|response| response.into_inner().checks))?;
     for participant in Service::PARTICIPANTS {
         let mut client = services.participant(participant).await?;
         let answer = client.audit(services.request(wire::AuditRequest {})).await;
-        learn(&mut audited, participant, answer)?;
+        learn(&mut audited, participant, answer.map(|response| response.into_inner().checks))?;
     }
     Ok(audited)
 }
@@ -56,13 +57,13 @@ pub async fn all(services: &Services) -> Result<Audits, Failure> {
 fn learn(
     audited: &mut Audits,
     service: Service,
-    answer: Result<tonic::Response<wire::AuditResponse>, tonic::Status>,
+    answer: Result<Vec<wire::InvariantCheck>, tonic::Status>,
 ) -> Result<(), Failure> {
-    let answer = answer.map_err(|status| {
+    let checks = answer.map_err(|status| {
         let failure = Failure::of_status(&status, Call::Read);
         Failure { message: format!("{} cannot audit itself: {}", service.name(), failure.message), ..failure }
     })?;
-    for check in answer.into_inner().checks {
+    for check in checks {
         let invariant = Invariant::of_name(&check.invariant).ok_or_else(|| {
             let message = format!("{} checked an invariant {:?}", service.name(), check.invariant);
             Failure::new(message).hint("is it of another version than this command?")

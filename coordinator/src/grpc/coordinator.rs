@@ -215,9 +215,12 @@ impl CoordinatorService for Transactions {
         Ok(Response::new(api::CancelSagaResponse { saga: Some(saga) }))
     }
 
-    async fn audit(&self, _: Request<api::AuditRequest>) -> Result<Response<api::AuditResponse>, Status> {
+    async fn audit_records(
+        &self,
+        _: Request<api::AuditRecordsRequest>,
+    ) -> Result<Response<api::AuditRecordsResponse>, Status> {
         let checks = self.coordinator.store.audit().await.map_err(|error| status::database(&error))?;
-        Ok(Response::new(api::AuditResponse { checks: checks.into_iter().map(wire::check).collect() }))
+        Ok(Response::new(api::AuditRecordsResponse { checks: checks.into_iter().map(wire::check).collect() }))
     }
 }
 
