@@ -176,13 +176,10 @@ impl EnduranceVerb {
     }
 }
 
-/// Rows deleted from all tables of this name, or from the parts of one.
+/// Rows deleted from all tables of this name.
 fn deleted(databases: &[Database], name: &str) -> u64 {
-    let is_of = |table: &&Table| {
-        let rest = table.name.strip_prefix(name);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("_p"))
-    };
-    databases.iter().flat_map(|database| &database.tables).filter(is_of).map(|table| table.deleted).sum()
+    let tables = databases.iter().flat_map(|database| &database.tables);
+    tables.filter(|table| table.name == name).map(|table| table.deleted).sum()
 }
 
 fn page(seen: &Endurance) -> String {
@@ -253,7 +250,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_collected_is_told_by_table_and_its_parts() {
+    fn what_was_collected_is_told_by_table() {
         let table = |name: &str, deleted| Table {
             name: name.to_owned(),
             live: 0,
@@ -274,7 +271,7 @@ mod tests {
         };
         let databases = [
             database(vec![table("branch_log", 3), table("branch_batch", 50)]),
-            database(vec![table("branch_log_p7", 4), table("record", 5), table("record_batch", 60)]),
+            database(vec![table("branch_log", 4), table("record", 5), table("record_batch", 60)]),
         ];
         assert_eq!((deleted(&databases, "branch_log"), deleted(&databases, "record")), (7, 5));
     }

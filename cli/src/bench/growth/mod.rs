@@ -44,7 +44,7 @@ pub struct Growth {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "3,4,5,6,7,8",
           value_parser = clap::value_parser!(u16).range(1..=9))]
     participants: Vec<u16>,
-    /// How many past orders there are in every database; ten million take some minutes to write, and 26 GB of disk
+    /// How many past orders there are in every database; ten million take some minutes to write, and 27 GB of disk
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1000,100000,10000000",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
     rows: Vec<u32>,
