@@ -5,7 +5,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::config::Args;
-use crate::owner::{Active, Driver};
+use crate::owner::{Active, Driver, StagingLane};
 use crate::participants::Participants;
 use crate::participants::branches::OF_AN_ORDER;
 use crate::participants::encoded::Origin;
@@ -23,6 +23,8 @@ pub struct Coordinator {
     pub origin: Origin,
     /// Its database.
     pub store: Store,
+    /// Has the records of its attempts staged.
+    pub staging: StagingLane,
     /// Whom it coordinates.
     pub participants: Participants,
     /// Which orders are let in.
@@ -47,6 +49,7 @@ impl Coordinator {
             args,
             owner_id: owner_id.into(),
             origin: Origin::new(&OF_AN_ORDER, owner_id),
+            staging: StagingLane::start(store.clone(), participants.rounds()),
             store,
             participants,
             active: Active::default(),

@@ -11,6 +11,7 @@ mod grpc;
 mod owner;
 mod participants;
 mod recover;
+mod rounds;
 mod saga;
 mod store;
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod past;
 pub mod statistics;
 pub mod tables;
 pub mod totals;
+mod wal;
 
 use std::ffi::OsStr;
 use std::io;

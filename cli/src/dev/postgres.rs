@@ -169,6 +169,9 @@ impl Postgres {
     }
 
     /// The command that runs the cluster. Durability stays as Postgres sets it.
+    ///
+    /// All clusters were started together, so autovacuum comes to all of them at the same moments: often and for little, or
+    /// orders wait for it.
     pub fn server(&self, cluster: &Cluster) -> Command {
         let mut arguments: Vec<OsString> = vec!["-D".into(), cluster.folder.as_os_str().to_owned()];
         let settings = [
@@ -176,6 +179,7 @@ impl Postgres {
             "listen_addresses=127.0.0.1".to_owned(),
             "unix_socket_directories=".to_owned(),
             format!("cluster_name={}", cluster.name),
+            "autovacuum_naptime=10s".to_owned(),
         ];
         for setting in settings {
             arguments.push("-c".into());

@@ -26,7 +26,7 @@ use crate::content::Content;
 use crate::coordinator::Coordinator;
 use crate::participants::branches::Asked;
 use crate::participants::{Voted, Voter};
-use crate::store::{ANSWERED_WITHIN, ClientAnswer, Finish, NewRecord, Record, Store};
+use crate::store::{ANSWERED_WITHIN, ClientAnswer, Doubt, Finish, NewRecord, Record, Store};
 
 /// How long after its own deadline an attempt goes on following another one that holds its request.
 const FOLLOW_GRACE: Duration = Duration::from_millis(1500);
@@ -297,16 +297,18 @@ impl Attempt {
     fn stage(self: &Arc<Self>, state: &mut State) {
         crash_point::pass("stage.before");
         state.staged_by = Some(Instant::now() + ANSWERED_WITHIN);
-        let attempt = self.clone();
-        self.coordinator.store.stage_then(self.record.clone(), move |staged| {
-            crash_point::pass("stage.after");
-            if !matches!(staged, Ok(Stage::Terminal { state: RecordState::Aborted, .. })) {
-                return attempt.tell(Happened::Staged(staged, None));
-            }
-            attempt.coordinator.tasks.clone().spawn(async move {
-                let recorded = attempt.recorded_reason().await;
-                attempt.tell(Happened::Staged(staged, recorded));
-            });
+        self.coordinator.staging.stage(self.record.clone(), self.clone());
+    }
+
+    /// Takes what became of the STAGING insert. It is called by the lane's task: it must only pass it on.
+    pub fn staged(self: Arc<Self>, staged: Result<Stage, Doubt>) {
+        crash_point::pass("stage.after");
+        if !matches!(staged, Ok(Stage::Terminal { state: RecordState::Aborted, .. })) {
+            return self.tell(Happened::Staged(staged, None));
+        }
+        self.coordinator.tasks.clone().spawn(async move {
+            let recorded = self.recorded_reason().await;
+            self.tell(Happened::Staged(staged, recorded));
         });
     }
 

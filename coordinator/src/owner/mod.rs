@@ -4,6 +4,7 @@ mod answer;
 mod attempt;
 mod driver;
 pub mod events;
+mod staging;
 #[cfg(test)]
 mod tests;
 
@@ -11,3 +12,4 @@ pub use active::{Active, Attending};
 pub use answer::{Answer, is_refused};
 pub use attempt::{Request, place};
 pub use driver::Driver;
+pub use staging::StagingLane;

@@ -67,6 +67,29 @@ async fn a_refusal_is_told_with_its_reason_each_time_and_nothing_stays() {
 }
 
 #[tokio::test]
+async fn a_silent_participant_holds_back_no_record_of_a_later_order() {
+    let world = World::start().await;
+    let coordinator = world.coordinator("one").await;
+    world.payment.set_mood(Mood::Silent);
+    let staged = async |request: &str| {
+        let begun = Instant::now();
+        until("its record", async || coordinator.store.holder("client", request).await.unwrap().is_some()).await;
+        begun.elapsed()
+    };
+    let first = tokio::spawn({
+        let coordinator = coordinator.clone();
+        async move { place(&coordinator, "first", order("A"), 1_500).await }
+    });
+    staged("first").await;
+    // The first round lasts until the participant's time is over.
+    let (answer, after) = tokio::join!(place(&coordinator, "second", order("A"), 1_500), staged("second"));
+    assert!(after < Duration::from_millis(700), "staged after {after:?}");
+    for answer in [answer, first.await.unwrap()] {
+        assert!(matches!(answer, Answer::Aborted { .. }), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_participant_that_is_down_or_silent_or_loses_its_answer_aborts_in_bounded_time() {
     let world = World::start().await;
     let coordinator = world.coordinator("one").await;

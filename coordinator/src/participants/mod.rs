@@ -10,7 +10,6 @@ pub mod encoded;
 mod fence;
 mod lane;
 mod prepare;
-mod rounds;
 mod steps;
 
 use std::time::Duration;
@@ -23,13 +22,13 @@ use protocol::Vote;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::config::ParticipantAddress;
+use crate::rounds::Rounds;
 
 pub use calls::{BranchRow, CallError};
 pub use decide::{DecisionLane, Waiter};
 use fence::Fence;
 use lane::Lane;
 pub use prepare::{PrepareLane, Voter};
-use rounds::Rounds;
 pub use steps::{StepLanes, Stepped};
 
 /// The client of a participant.
@@ -76,6 +75,7 @@ impl Participant {
 /// All participants that this coordinator knows.
 pub struct Participants {
     list: Vec<Participant>,
+    rounds: Rounds,
 }
 
 impl Participants {
@@ -112,7 +112,12 @@ impl Participants {
                 channel,
             });
         }
-        Ok(Participants { list })
+        Ok(Participants { list, rounds })
+    }
+
+    /// The rounds in which their PREPARE lanes set out.
+    pub fn rounds(&self) -> Rounds {
+        self.rounds.clone()
     }
 
     /// The participant of this name.

@@ -1,5 +1,5 @@
 //! The PREPARE lane: one batched RPC in flight, the next batch collects meanwhile. A lane lingers for the other
-//! participants' lanes alone, see [`super::rounds`].
+//! participants' lanes alone, see [`crate::rounds`].
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use super::encoded::Parts;
-use super::rounds::Rounds;
 use super::{Voted, refusal_of, vote_of};
+use crate::rounds::Rounds;
 
 /// Branches in one RPC, at most.
 const MAX_BRANCHES: usize = 1024;

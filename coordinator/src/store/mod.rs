@@ -115,20 +115,16 @@ impl Store {
 
     /// Inserts a STAGING record, forced. See [`protocol::record::stage`].
     pub async fn stage(&self, record: Arc<NewRecord>) -> Result<Stage, Doubt> {
-        match self.submit(Entry::Stage(record)).await? {
-            Reply::Stage(stage) => Ok(stage),
-            other => Err(other.into_doubt()),
-        }
+        staged(self.submit(Entry::Stage(record)).await?)
     }
 
-    /// The same, and has the reply told by the writer's task. None is told by a database that has stopped answering.
-    pub fn stage_then(&self, record: Arc<NewRecord>, then: impl FnOnce(Result<Stage, Doubt>) + Send + 'static) {
-        self.writer.submit_then(Entry::Stage(record), move |reply| {
-            then(match reply {
-                Reply::Stage(stage) => Ok(stage),
-                other => Err(other.into_doubt()),
-            });
-        });
+    /// The same for several, in one batch; what became of each, in their order. It takes as long as the database does.
+    pub async fn stage_all(&self, records: Vec<Arc<NewRecord>>) -> Vec<Result<Stage, Doubt>> {
+        let count = records.len();
+        match self.writer.submit_all(records.into_iter().map(Entry::Stage).collect()).await {
+            Ok(replies) => replies.into_iter().map(staged).collect(),
+            Err(stopped) => vec![Err(Doubt(stopped.to_string())); count],
+        }
     }
 
     /// Aborts a record, forced. See [`protocol::record::abort`].
@@ -205,6 +201,13 @@ impl Store {
             Ok(reply) => reply.map_err(|stopped| Doubt(stopped.to_string())),
             Err(_) => Err(Store::unanswered()),
         }
+    }
+}
+
+fn staged(reply: Reply) -> Result<Stage, Doubt> {
+    match reply {
+        Reply::Stage(stage) => Ok(stage),
+        other => Err(other.into_doubt()),
     }
 }
 

@@ -169,7 +169,7 @@ impl<W: Work> GroupCommit<W> {
     pub fn start(work: Arc<W>, connect: PgConnectOptions, options: Options) -> Self {
         let (queue, items) = mpsc::channel(options.queue);
         let connect = connect.options(SESSION);
-        tokio::spawn(Writer { work, connect, options, items, session: None }.write());
+        tokio::spawn(Writer { work, connect, options, items, session: None, urgent_at: None }.write());
         GroupCommit { queue }
     }
 
@@ -213,6 +213,8 @@ struct Writer<W: Work> {
     options: Options,
     items: mpsc::Receiver<Vec<Item<W>>>,
     session: Option<Session>,
+    /// When somebody's answer last waited for a batch.
+    urgent_at: Option<Instant>,
 }
 
 /// How one run of a batch ended, when not well.
@@ -318,6 +320,16 @@ impl<W: Work> Writer<W> {
         }
     }
 
+    /// Whether the next urgent batch is likely to come before a local transaction that is begun now would be given back: the
+    /// last two did, as those of a lone client do.
+    fn is_soon_again(&mut self, entries: &[W::Entry], now: Instant) -> bool {
+        if !entries.iter().any(|entry| W::urgency(entry) == Urgency::Now) {
+            return false;
+        }
+        let last = self.urgent_at.replace(now);
+        last.is_some_and(|last| now.saturating_duration_since(last) < IDLE)
+    }
+
     /// One local transaction. On any failure the connection is either back outside a transaction or dropped.
     async fn run_once(&mut self, entries: &[W::Entry], more_waits: bool) -> Result<Vec<W::Reply>, Run> {
         let mut session = match self.session.take() {
@@ -355,7 +367,7 @@ impl<W: Work> Writer<W> {
     }
 
     async fn transact(
-        &self,
+        &mut self,
         session: &mut Session,
         entries: &[W::Entry],
         more_waits: bool,
@@ -372,7 +384,8 @@ impl<W: Work> Writer<W> {
         assert_eq!(replies.len(), entries.len(), "one reply for each entry");
         if !is_one_statement {
             crash_point::pass("batch.before_commit");
-            session.commit(more_waits || !self.items.is_empty()).await?;
+            let begin_next = more_waits || !self.items.is_empty() || self.is_soon_again(entries, began);
+            session.commit(begin_next).await?;
         }
         self.work.committed();
         metrics::BATCHES.add(1);

@@ -1,7 +1,7 @@
 //! A writer's connection, and the local transaction that it is in.
 //!
-//! Where more is waiting already, the next local transaction is begun with the COMMIT of this one: a round trip less for each
-//! batch.
+//! Where more is waiting already, or is likely to come soon, the next local transaction is begun with the COMMIT of this one: a
+//! round trip less for each batch.
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;

@@ -32,6 +32,8 @@ use figures::{Comparison, DatabaseSettings, Repetition, Sold};
 /// Connections to the coordinator.
 const CONNECTIONS: usize = 2;
 const ROUND_TRIPS: u32 = 300;
+/// So much of the WAL that each server has at hand at first: more than it writes until it is stopped, or frees some itself.
+const WAL_SEGMENTS: usize = 32;
 
 /// Compare Assent with one Postgres alone, in turn, on fresh data, and hold it against what is wanted
 #[derive(Debug, clap::Args)]
@@ -155,7 +157,10 @@ impl Run<'_> {
 
     async fn cluster(&self) -> Result<Running, Failure> {
         self.tell("making a database".to_owned());
-        Running::start(&self.options.data_dir.join("baseline"), "baseline", self.options.port_base + 20).await
+        let cluster =
+            Running::start(&self.options.data_dir.join("baseline"), "baseline", self.options.port_base + 20).await?;
+        cluster.server.reuse_wal(WAL_SEGMENTS).await.map_err(Failure::new)?;
+        Ok(cluster)
     }
 
     async fn baseline(
@@ -223,7 +228,12 @@ impl Run<'_> {
 
     async fn system(&self) -> Result<System, Failure> {
         self.tell("starting a system".to_owned());
-        System::start(&self.options.data_dir.join("system"), self.options.port_base, self.services).await
+        let system =
+            System::start(&self.options.data_dir.join("system"), self.options.port_base, self.services).await?;
+        let local = Local::find(&system.data_dir, &system.services.coordinator).await.map_err(Failure::new)?;
+        let reused = local.servers.iter().map(|server| server.reuse_wal(WAL_SEGMENTS));
+        futures::future::try_join_all(reused).await.map_err(Failure::new)?;
+        Ok(system)
     }
 
     async fn closed(&self, system: &System, local: &Local, goods: Goods, clients: usize) -> Result<Report, Failure> {

@@ -1,7 +1,8 @@
-//! Has the PREPARE lanes set out together, as long as all of them are quick.
+//! Has the lanes that an order's answer waits for (a PREPARE lane for each participant, the staging of its record) set out
+//! together, as long as all of them are quick.
 //!
-//! An order is answered when the slowest participant has voted, so a quick one wins nothing by going twice meanwhile: its
-//! batches are half as large, and what a batch costs is paid twice. A lane goes once a round; when its participant has
+//! An order is answered when the slowest of them has answered, so a quick one wins nothing by going twice meanwhile: its
+//! batches are half as large, and what a batch costs is paid twice. A lane goes once a round; when it has been
 //! answered it waits for those that are still under way. Never for long: one that is slow or silent must not hold up the
 //! others.
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 /// How long a lane waits for the others, at most.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// The round that the lanes of all participants are in; clones share it.
+/// The round that all lanes are in; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Rounds(Arc<Inner>);
 
