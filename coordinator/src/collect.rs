@@ -1,18 +1,30 @@
 //! Collects garbage: advances the watermark, tells participants END, deletes what may go.
+//!
+//! END is said up to a horizon that everyone confirms, which names no transaction. Only what stays behind for long, because
+//! the horizon is held up (by a participant that does not answer or knows no horizons, by a record or row that is in doubt,
+//! or by a record that names a participant unknown here), is ended by its id.
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use participant::TransactionRef;
 use participant::clock::now_unix_ms;
+use protocol::collection::common_horizon;
 use protocol::record::RecordState;
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::coordinator::Coordinator;
+use crate::participants::CallError;
 use crate::saga::group;
 use crate::store::{ClosedBatch, Record};
 
+/// For so many rounds a horizon may be late: participants advance their watermarks by their own clocks, as often as we do.
+const LATE_ROUNDS: u64 = 3;
 /// Records in one step.
 const STEP: i64 = 500;
 /// Steps in one round, so that a round ends before the next is due.
@@ -33,9 +45,12 @@ pub async fn collect(coordinator: Arc<Coordinator>) {
 async fn round(coordinator: &Coordinator) -> Result<(), sqlx::Error> {
     let now = now_unix_ms();
     let watermark = coordinator.store.advance_watermark(now - coordinator.args.service.watermark_lag_ms).await?;
+    end_horizon(coordinator, watermark).await?;
+    let late = LATE_ROUNDS.saturating_mul(coordinator.args.service.collect_interval_ms);
+    let held_up = watermark.saturating_sub(i64::try_from(late).unwrap_or(i64::MAX));
     let mut after = None;
     for _ in 0..MAX_STEPS {
-        let batches = coordinator.store.to_end(watermark, after, STEP).await?;
+        let batches = coordinator.store.to_end(held_up, after, STEP).await?;
         let Some(last) = batches.last() else { break };
         after = Some((last.max_deadline_unix_ms, last.batch_id));
         coordinator.store.mark_ended(&end(coordinator, &batches).await).await?;
@@ -54,6 +69,24 @@ async fn round(coordinator: &Coordinator) -> Result<(), sqlx::Error> {
         tracing::info!(deleted, "records collected");
     }
     Ok(())
+}
+
+/// Tells all participants END up to the horizon that they confirm, and notes what has ended.
+async fn end_horizon(coordinator: &Coordinator, watermark: i64) -> Result<(), sqlx::Error> {
+    let own = coordinator.store.horizon(watermark, &coordinator.participants.names()).await?;
+    let confirmed = join_all(coordinator.participants.iter().map(|participant| participant.confirm_horizon(own))).await;
+    let Some(horizon) = common_horizon(own, confirmed.into_iter().map(answered)) else { return Ok(()) };
+    let ended = join_all(coordinator.participants.iter().map(|participant| participant.end_horizon(horizon))).await;
+    let Some(ended) = common_horizon(horizon, ended.into_iter().map(answered)) else { return Ok(()) };
+    let batches = coordinator.store.mark_ended_up_to(ended).await?;
+    if batches > 0 {
+        tracing::debug!(horizon_unix_ms = ended, batches, "records have ended up to a horizon");
+    }
+    Ok(())
+}
+
+fn answered(answer: Result<i64, CallError>) -> Option<i64> {
+    answer.inspect_err(|error| tracing::debug!(%error, "a participant does not confirm a horizon")).ok()
 }
 
 /// Makes sure that the participants of the durably COMMITTED records of these batches are durably so as well, and tells them

@@ -1,4 +1,5 @@
-//! Collects garbage: advances the watermark, deletes the ABORTED rows at or below it, and forgets old requests.
+//! Collects garbage: advances the watermark, deletes the rows that it lets go and those of transactions that have ended, and
+//! forgets old requests.
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
@@ -40,6 +41,14 @@ async fn round(args: &ParticipantArgs, log: &Log, pool: &Pool) -> Result<(u64, u
         }
         rows += step.0;
         requests += step.1;
+    }
+    let ended = log.ended_horizon().await?;
+    for _ in 0..MAX_STEPS {
+        let deleted = log.delete_ended(ended, STEP).await?;
+        if deleted == 0 {
+            break;
+        }
+        rows += deleted;
     }
     Ok((rows, requests))
 }

@@ -125,8 +125,24 @@ fn only_what_is_settled_and_below_the_watermark_is_collected() {
         }
     }
     for state in ROWS.into_iter().flatten() {
-        assert_eq!(collection::may_delete_branch(state, true), state == BranchState::Aborted);
-        assert!(!collection::may_delete_branch(state, false));
+        assert_eq!(collection::may_delete_branch(state, true, false), state == BranchState::Aborted);
+        assert_eq!(collection::may_delete_branch(state, true, true), state != BranchState::Prepared);
+        assert!(BOTH.iter().all(|ended| !collection::may_delete_branch(state, false, *ended)));
         assert_eq!(branch::end(Some(state), true) == End::Delete, state == BranchState::Committed);
     }
+}
+
+#[test]
+fn a_horizon_is_no_higher_than_what_was_asked_the_watermark_and_what_is_open() {
+    assert_eq!(collection::horizon(10, 20, None), 10);
+    assert_eq!(collection::horizon(20, 10, Some(30)), 10);
+    assert_eq!(collection::horizon(20, 20, Some(15)), 14, "what is open lies above it");
+    assert_eq!(collection::horizon(i64::MAX, i64::MAX, Some(i64::MIN)), i64::MIN);
+}
+
+#[test]
+fn a_horizon_is_common_only_if_everyone_has_confirmed_one() {
+    assert_eq!(collection::common_horizon(10, []), Some(10));
+    assert_eq!(collection::common_horizon(10, [Some(12), Some(7)]), Some(7), "nobody raises it");
+    assert_eq!(collection::common_horizon(10, [Some(12), None]), None);
 }

@@ -34,6 +34,8 @@ pub struct Config {
     pub participant_collection: bool,
     /// The coordinator's watermark may advance, and records be collected.
     pub record_collection: bool,
+    /// END is said up to a horizon as well, not only of each transaction, if participants' rows are collected.
+    pub end_horizons: bool,
     /// The attempts lie further apart than requests are retained: an earlier attempt's record may be collected under a
     /// later attempt. What is promised for all attempts at a request is then not promised, all else is.
     pub past_retention: bool,
@@ -59,6 +61,7 @@ impl Config {
             record_crashes: true,
             participant_collection: true,
             record_collection: true,
+            end_horizons: true,
             past_retention: false,
             mutant: None,
         }
@@ -67,6 +70,11 @@ impl Config {
     /// The same without watermarks and collection.
     pub fn without_collection(self) -> Self {
         Config { participant_collection: false, record_collection: false, ..self }
+    }
+
+    /// The same where END is only said of each transaction.
+    pub fn without_horizons(self) -> Self {
+        Config { end_horizons: false, ..self }
     }
 
     /// The same without crashes of databases.

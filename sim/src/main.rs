@@ -69,6 +69,9 @@ struct ModelArguments {
     /// Leave out watermarks and collection.
     #[arg(long)]
     no_collection: bool,
+    /// END is only said of each transaction, not up to a horizon.
+    #[arg(long)]
+    no_end_horizons: bool,
     /// Leave out crashes of databases.
     #[arg(long)]
     no_lost_writes: bool,
@@ -142,6 +145,9 @@ fn explore(arguments: &ModelArguments) -> ExitCode {
     }
     if arguments.no_collection {
         config = config.without_collection();
+    }
+    if arguments.no_end_horizons {
+        config = config.without_horizons();
     }
     if arguments.no_lost_writes {
         config = config.without_lost_writes();

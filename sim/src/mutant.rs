@@ -34,6 +34,16 @@ pub enum Mutant {
     EndBeforeFlush,
     /// The transaction ends though its COMMITTED record, seen by the collector, is not flushed.
     EndOfUnflushedRecord,
+    /// END is said up to a horizon that no participant has confirmed.
+    EndHorizonUnconfirmed,
+    /// END is said up to a horizon above a STAGING record.
+    EndHorizonAboveStaging,
+    /// END is said up to a horizon whose COMMITTED records, seen by the collector, are not flushed.
+    EndHorizonOfUnflushedRecords,
+    /// A participant confirms a horizon before it has flushed its COMMITTED.
+    HorizonConfirmedBeforeFlush,
+    /// A participant confirms a horizon above its watermark.
+    HorizonConfirmedAboveWatermark,
     /// Recover's compare-and-set to COMMITTED or ABORTED is lazy.
     LazyRecoverCas,
     /// The owner's compare-and-set after a timeout is lazy.

@@ -1,9 +1,9 @@
 //! The simulated clusters catch the known traps as well: with the mistake made, one of a thousand seeds violates something.
 //!
 //! Most are caught within the first thousand. Four need several rare things at once: there the thousand begins at the seed
-//! named, not far before the first one that catches them, and a change of the simulated world moves it. Not here is
-//! FORGOTTEN counted as no by the owner, which 150,000 seeds do not catch, and what is wrong with the stock of one database
-//! only. The model checker catches every one, without luck.
+//! named, not far before the first one that catches them, and a change of the simulated world moves it. Not here are
+//! FORGOTTEN counted as no by the owner, which 150,000 seeds do not catch; a horizon confirmed before the flush, confirmed above
+//! the watermark or of records that are not flushed, which 100,000 don't; and what is wrong with the stock of one database only. The model checker catches every one, without luck.
 use sim::cluster::simulate;
 use sim::mutant::Mutant;
 
@@ -30,10 +30,10 @@ macro_rules! caught {
 
 caught! {
     presumed_abort_without_a_tombstone: PresumedAbortWithoutTombstone from 0;
-    no_tombstone_because_the_request_is_held: NoTombstoneIfRequestHeld from 3_000;
+    no_tombstone_because_the_request_is_held: NoTombstoneIfRequestHeld from 0;
     a_tombstone_over_a_staging_record: TombstoneOverStaging from 0;
     a_fence_that_writes_nothing: FenceWithoutWrite from 0;
-    a_no_that_is_not_durable: RefusalNotWritten from 1_000;
+    a_no_that_is_not_durable: RefusalNotWritten from 14_000;
     abort_before_the_owners_cas: OwnerAbortsBeforeCas from 0;
     commit_before_recovers_cas: RecoverCommitsBeforeCas from 0;
     accepted_before_the_record_is_durable: StagedBeforeDurable from 0;
@@ -41,9 +41,11 @@ caught! {
     aborted_on_timeout_without_the_cas: TimeoutWithoutCas from 0;
     yes_before_its_flush: YesBeforeFlush from 0;
     staging_before_its_flush: StagingBeforeFlush from 0;
-    the_end_before_the_flush_of_committed: EndBeforeFlush from 0;
+    the_end_before_the_flush_of_committed: EndBeforeFlush from 2_000;
     the_end_of_a_record_that_is_not_flushed: EndOfUnflushedRecord from 99_000;
-    a_lazy_cas_of_recover: LazyRecoverCas from 4_000;
+    an_end_horizon_that_nobody_has_confirmed: EndHorizonUnconfirmed from 0;
+    an_end_horizon_above_a_staging_record: EndHorizonAboveStaging from 0;
+    a_lazy_cas_of_recover: LazyRecoverCas from 15_000;
     a_lazy_cas_after_a_timeout: LazyTimeoutCas from 0;
     no_watermark: NoWatermark from 0;
     doubt_counted_as_no_by_the_owner: OwnerTakesDoubtForNo from 0;

@@ -80,6 +80,11 @@ caught! {
     staging_before_its_flush: StagingBeforeFlush in one(), by "answer-honesty";
     the_end_before_the_flush_of_committed: EndBeforeFlush in Config::everything(1, 1), by "agreement";
     the_end_of_a_record_that_is_not_flushed: EndOfUnflushedRecord in Config::everything(1, 1), by "decision-stability";
+    an_end_horizon_that_nobody_has_confirmed: EndHorizonUnconfirmed in Config::everything(1, 1), by "agreement";
+    an_end_horizon_above_a_staging_record: EndHorizonAboveStaging in Config::everything(1, 1), by "decision-stability";
+    an_end_horizon_of_records_that_are_not_flushed: EndHorizonOfUnflushedRecords in Config::everything(1, 1), by "decision-stability";
+    a_horizon_confirmed_before_the_flush_of_committed: HorizonConfirmedBeforeFlush in Config::everything(1, 1), by "agreement";
+    a_horizon_confirmed_above_the_watermark: HorizonConfirmedAboveWatermark in Config::everything(1, 1), by "agreement";
     a_lazy_cas_of_recover: LazyRecoverCas in one(), by "decision-stability";
     a_lazy_cas_after_a_timeout: LazyTimeoutCas in one(), by "decision-stability";
     no_watermark: NoWatermark in Config::everything(1, 1), by "answer-honesty";

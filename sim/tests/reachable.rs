@@ -4,7 +4,7 @@ use protocol::Decision;
 use protocol::branch::BranchState;
 use protocol::owner::Outcome;
 use sim::config::Config;
-use sim::model::{Action, State};
+use sim::model::{Action, Attempt, State};
 use stateright::{Checker, Model, Property};
 
 /// The same world, asked what can happen in it.
@@ -79,6 +79,11 @@ fn a_committed_transaction_can_end_and_be_forgotten() {
                     && attempt.record.now.is_none()
                     && attempt.rows.iter().all(|row| row.now.is_none())
             })
+        }),
+        Property::sometimes("nothing left of a commit, by END up to a horizon alone", |_, state: &State| {
+            let is_gone =
+                |attempt: &Attempt| attempt.record.now.is_none() && attempt.rows.iter().all(|row| row.now.is_none());
+            state.attempts.iter().all(|attempt| attempt.seen.committed && !attempt.end_sent && is_gone(attempt))
         }),
         Property::sometimes("nothing left of an abort", |_, state: &State| {
             state.attempts.iter().all(|attempt| {

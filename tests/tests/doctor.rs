@@ -176,8 +176,8 @@ const PLANTS: &[Plant] = &[
             ),
             (
                 Coordinator,
-                "INSERT INTO record_batch (batch_id, undecided, owner_id, transaction_ids, record_count, max_deadline_unix_ms)
-                 VALUES ('NOWHERE', 2, 'gone', ARRAY['NOWHERE'::uuid], 1, 0)",
+                "INSERT INTO record_batch (batch_id, undecided, owner_id, transaction_ids, record_count, max_deadline_unix_ms, participants)
+                 VALUES ('NOWHERE', 2, 'gone', ARRAY['NOWHERE'::uuid], 1, 0, '{shipping}')",
             ),
         ],
         undo: &[

@@ -4,8 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 use proto::assent::payment::v1::PaymentBranch;
 use proto::assent::transaction::v1::{
-    AbortBranch, AbortRequest, Acknowledgement, BranchState, CommitRequest, EndRequest, FenceRequest, GetBranchRequest,
-    ListBranchesRequest, PrepareBranch, PrepareRequest, TransactionRef, Vote,
+    AbortBranch, AbortRequest, Acknowledgement, BranchState, CommitRequest, ConfirmHorizonRequest, EndHorizonRequest,
+    EndRequest, FenceRequest, GetBranchRequest, ListBranchesRequest, PrepareBranch, PrepareRequest, TransactionRef,
+    Vote,
 };
 use tests::{Client, Service, doctor, error_info, gbp, shared, timed};
 use tonic::{Code, Status};
@@ -152,6 +153,29 @@ async fn decisions_about_transactions_nobody_knows_change_nothing() {
         }
     }
     doctor::all_holds(&system).await;
+}
+
+#[tokio::test]
+async fn an_end_of_everything_ends_nothing_that_is_in_doubt_or_above_the_watermark() {
+    let system = shared().await;
+    let client = system.client();
+    client.open_account("patient", 10_000).await;
+    let held = fresh();
+    let branches = vec![branch_of("patient", held.clone())];
+    assert_eq!(prepare(&client, branches).await.unwrap(), [Vote::Yes]);
+    let participant = || client.participant(Service::Payment);
+    for horizon_unix_ms in [i64::MAX, i64::MIN, 0, held.deadline_unix_ms] {
+        let confirm = ConfirmHorizonRequest { horizon_unix_ms };
+        let confirmed = participant().confirm_horizon(timed(confirm)).await.unwrap().into_inner().horizon_unix_ms;
+        assert!(confirmed <= horizon_unix_ms && confirmed < held.deadline_unix_ms, "{confirmed}");
+        let end = EndHorizonRequest { horizon_unix_ms };
+        let ended = participant().end_horizon(timed(end)).await.unwrap().into_inner().horizon_unix_ms;
+        assert!(ended < held.deadline_unix_ms, "{ended}");
+    }
+    let get = GetBranchRequest { transaction_id: held.transaction_id };
+    let branch = participant().get_branch(timed(get)).await.unwrap().into_inner().branch;
+    // It may have been swept meanwhile.
+    assert!(branch.is_some_and(|it| matches!(it.state(), BranchState::Prepared | BranchState::Aborted)));
 }
 
 #[tokio::test]

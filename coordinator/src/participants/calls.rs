@@ -1,4 +1,4 @@
-//! The rarer calls: END, a durable COMMIT, and reads of log rows.
+//! The rarer calls: END in all its forms, a durable COMMIT, and reads of log rows.
 use std::time::Duration;
 
 use participant::{TransactionRef, crash_point};
@@ -109,6 +109,24 @@ impl Participant {
         let answer = self.call(client.end(timed(wire::EndRequest { transactions }))).await;
         crash_point::pass("end.after_send");
         Ok(acknowledged(&answer?.acknowledgements))
+    }
+
+    /// The highest horizon, no higher than this one, at or below which nothing is PREPARED there, durably.
+    pub async fn confirm_horizon(&self, horizon_unix_ms: i64) -> Result<i64, CallError> {
+        let mut client = self.client.clone();
+        crash_point::pass("confirm_horizon.before_send");
+        let answer = self.call(client.confirm_horizon(timed(wire::ConfirmHorizonRequest { horizon_unix_ms }))).await;
+        crash_point::pass("confirm_horizon.after_send");
+        Ok(answer?.horizon_unix_ms)
+    }
+
+    /// END of all transactions up to a horizon: up to which one it is noted there.
+    pub async fn end_horizon(&self, horizon_unix_ms: i64) -> Result<i64, CallError> {
+        let mut client = self.client.clone();
+        crash_point::pass("end_horizon.before_send");
+        let answer = self.call(client.end_horizon(timed(wire::EndHorizonRequest { horizon_unix_ms }))).await;
+        crash_point::pass("end_horizon.after_send");
+        Ok(answer?.horizon_unix_ms)
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, CallError> {

@@ -2,7 +2,7 @@
 use std::collections::HashMap;
 
 use participant::crash_point;
-use protocol::collection::may_delete_record;
+use protocol::collection::{horizon, may_delete_record};
 use protocol::record::RecordState;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
@@ -45,6 +45,43 @@ impl Store {
         crash_point::pass("watermark.advanced");
         sqlx::query("SELECT FROM watermark WHERE sole FOR UPDATE").execute(&self.pool).await?;
         Ok(watermark)
+    }
+
+    /// Up to which horizon all records are decided, durably, and all that are about to end name only participants among
+    /// `known`; `watermark_unix_ms` is drained.
+    ///
+    /// What was committed lazily is on disk when this returns: the statement that has seen it writes, and its own commit is
+    /// forced. Another one's could be that of a database that crashed in between, and lost it.
+    ///
+    /// A batch that names another one must not be marked as ended here, which is done by its latest deadline. Its rows at the
+    /// participants that are known may go before that: the other one needs the record, not these.
+    pub async fn horizon(&self, watermark_unix_ms: i64, known: &[String]) -> Result<i64, sqlx::Error> {
+        let first_open: Option<i64> = sqlx::query_scalar(
+            "WITH written AS (UPDATE watermark SET advance_time = now() WHERE sole) \
+             SELECT least((SELECT min(deadline_unix_ms) FROM undecided_record), \
+                          (SELECT min(max_deadline_unix_ms) FROM record_batch \
+                           WHERE state = 2 AND NOT ended AND max_deadline_unix_ms <= $1 \
+                               AND NOT participants <@ $2::text[]))",
+        )
+        .bind(watermark_unix_ms)
+        .bind(known)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(horizon(i64::MAX, watermark_unix_ms, first_open))
+    }
+
+    /// Notes that the participants of all records up to a horizon were told END. All are decided, and none is inserted there
+    /// any more; returns how many batches that were.
+    pub async fn mark_ended_up_to(&self, horizon_unix_ms: i64) -> Result<u64, sqlx::Error> {
+        crash_point::pass("ended.before");
+        let marked = sqlx::query(
+            "UPDATE record_batch SET ended = true WHERE state = 2 AND NOT ended AND max_deadline_unix_ms <= $1",
+        )
+        .bind(horizon_unix_ms)
+        .execute(&self.pool)
+        .await?;
+        crash_point::pass("ended.after");
+        Ok(marked.rows_affected())
     }
 
     /// Closed batches all of whose records are at or below the watermark and whose participants have not been told END, by

@@ -1,5 +1,5 @@
 //! A participant in memory that obeys [`protocol::branch`], whose votes and reachability a test decides.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use proto::assent::transaction::v1 as wire;
 use proto::assent::transaction::v1::participant_service_server::{ParticipantService, ParticipantServiceServer};
 use protocol::Vote;
 use protocol::branch::{self, BranchState, Prepare, Settle};
+use protocol::collection;
 use protocol::step::StepRow;
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -39,6 +40,12 @@ struct Inner {
     rows: BTreeMap<String, wire::Branch>,
     alarms: Vec<String>,
     steps: Steps,
+    /// It does not implement what is about horizons.
+    knows_no_horizons: bool,
+    /// Up to where it was told END.
+    ended_up_to: i64,
+    /// Of what it was told END by id.
+    ended: BTreeSet<String>,
 }
 
 /// The participant; clones share it.
@@ -62,6 +69,21 @@ impl FakeParticipant {
 
     pub fn set_mood(&self, mood: Mood) {
         self.inner.lock().unwrap().mood = mood;
+    }
+
+    /// As one that others have written may be.
+    pub fn forget_horizons(&self) {
+        self.inner.lock().unwrap().knows_no_horizons = true;
+    }
+
+    /// Whether it was told END of this deadline by a horizon.
+    pub fn has_ended_up_to(&self, deadline_unix_ms: i64) -> bool {
+        self.inner.lock().unwrap().ended_up_to >= deadline_unix_ms
+    }
+
+    /// Of what it was told END by id.
+    pub fn ended(&self) -> BTreeSet<String> {
+        self.inner.lock().unwrap().ended.clone()
     }
 
     /// The state of a transaction's row.
@@ -113,6 +135,18 @@ impl FakeParticipant {
                 wire::Acknowledgement::Alarm.into()
             }
         }
+    }
+}
+
+impl Inner {
+    /// How far a horizon is confirmed; the watermark is as high as one asks.
+    fn horizon(&self, asked: i64) -> Result<i64, Status> {
+        if self.knows_no_horizons {
+            return Err(Status::unimplemented("no horizons"));
+        }
+        let prepared = self.rows.values().filter(|row| state(Some(row)) == Some(BranchState::Prepared));
+        let first_prepared = prepared.filter_map(|row| Some(row.transaction.as_ref()?.deadline_unix_ms)).min();
+        Ok(collection::horizon(asked, i64::MAX, first_prepared))
     }
 }
 
@@ -218,7 +252,28 @@ impl ParticipantService for FakeParticipant {
         self.mood()?;
         let transactions = request.into_inner().transactions;
         let acknowledgements = transactions.iter().map(|_| wire::Acknowledgement::Done.into()).collect();
+        self.inner.lock().unwrap().ended.extend(transactions.into_iter().map(|it| it.transaction_id));
         Ok(Response::new(wire::EndResponse { acknowledgements }))
+    }
+
+    async fn confirm_horizon(
+        &self,
+        request: Request<wire::ConfirmHorizonRequest>,
+    ) -> Result<Response<wire::ConfirmHorizonResponse>, Status> {
+        self.mood()?;
+        let horizon_unix_ms = self.inner.lock().unwrap().horizon(request.into_inner().horizon_unix_ms)?;
+        Ok(Response::new(wire::ConfirmHorizonResponse { horizon_unix_ms }))
+    }
+
+    async fn end_horizon(
+        &self,
+        request: Request<wire::EndHorizonRequest>,
+    ) -> Result<Response<wire::EndHorizonResponse>, Status> {
+        self.mood()?;
+        let mut inner = self.inner.lock().unwrap();
+        let horizon_unix_ms = inner.horizon(request.into_inner().horizon_unix_ms)?;
+        inner.ended_up_to = inner.ended_up_to.max(horizon_unix_ms);
+        Ok(Response::new(wire::EndHorizonResponse { horizon_unix_ms }))
     }
 
     async fn execute(&self, request: Request<wire::ExecuteRequest>) -> Result<Response<wire::ExecuteResponse>, Status> {

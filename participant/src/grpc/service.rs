@@ -134,6 +134,28 @@ impl<R: Resource> ParticipantService for Participant<R> {
         Ok(Response::new(api::EndResponse { acknowledgements }))
     }
 
+    async fn confirm_horizon(
+        &self,
+        request: Request<api::ConfirmHorizonRequest>,
+    ) -> Result<Response<api::ConfirmHorizonResponse>, Status> {
+        crash_point::pass("confirm_horizon.received");
+        let confirmed = self.log.confirm_horizon(request.into_inner().horizon_unix_ms).await;
+        let horizon_unix_ms = confirmed.map_err(|error| status::database(&error))?;
+        crash_point::pass("confirm_horizon.before_reply");
+        Ok(Response::new(api::ConfirmHorizonResponse { horizon_unix_ms }))
+    }
+
+    async fn end_horizon(
+        &self,
+        request: Request<api::EndHorizonRequest>,
+    ) -> Result<Response<api::EndHorizonResponse>, Status> {
+        crash_point::pass("end_horizon.received");
+        let ended = self.log.end_horizon(request.into_inner().horizon_unix_ms).await;
+        let horizon_unix_ms = ended.map_err(|error| status::database(&error))?;
+        crash_point::pass("end_horizon.before_reply");
+        Ok(Response::new(api::EndHorizonResponse { horizon_unix_ms }))
+    }
+
     async fn execute(&self, request: Request<api::ExecuteRequest>) -> Result<Response<api::ExecuteResponse>, Status> {
         crash_point::pass("execute.received");
         let entries = steps::executes(&*self.resource, request.into_inner().steps)?;

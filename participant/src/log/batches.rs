@@ -27,6 +27,26 @@ pub struct NewBatch<'a> {
     pub rows: Vec<(TransactionRef, &'a [u8])>,
 }
 
+/// How far the deadlines of a batch are apart, at most: it is collected with the latest of them, and one that is hours away
+/// (that of a saga's transaction may be) is not to keep all the others.
+const SPAN_MS: i64 = 100_000;
+
+impl NewBatch<'_> {
+    /// What is the same for all of its rows.
+    pub fn kind(&self) -> (&Origin, i64) {
+        (self.origin, self.rows.first().map_or(0, |(transaction, _)| span(transaction)))
+    }
+
+    fn max_deadline(&self) -> i64 {
+        self.rows.iter().map(|(transaction, _)| transaction.deadline_unix_ms).max().unwrap_or_default()
+    }
+}
+
+/// Which deadlines are near enough to be of one batch.
+pub fn span(transaction: &TransactionRef) -> i64 {
+    transaction.deadline_unix_ms.div_euclid(SPAN_MS)
+}
+
 /// The statement reads the watermark FOR KEY SHARE, which keeps the collector's drain waiting until this local transaction
 /// has ended.
 macro_rules! insert {
@@ -47,8 +67,10 @@ macro_rules! insert {
 
 const INSERT: &str = insert!(
     "batch AS (
-         INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids)
-         VALUES ($4::uuid, 1, cardinality($1::uuid[]), cardinality($1::uuid[]), $5::uuid, $6::text, $7::text, $1::uuid[])
+         INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
+                                   max_deadline_unix_ms)
+         VALUES ($4::uuid, 1, cardinality($1::uuid[]), cardinality($1::uuid[]), $5::uuid, $6::text, $7::text, $1::uuid[],
+                 $8::bigint)
      ) ",
     ""
 );
@@ -57,13 +79,16 @@ const INSERT_WITH_CARE: &str = insert!(
     "inserted AS ( ",
     " ON CONFLICT DO NOTHING RETURNING transaction_id
      ), batch AS (
-         INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids)
-         SELECT $4::uuid, 1, count(*), count(*), $5::uuid, $6::text, $7::text, array_agg(transaction_id) FROM inserted HAVING count(*) > 0
+         INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
+                                   max_deadline_unix_ms)
+         SELECT $4::uuid, 1, count(*), count(*), $5::uuid, $6::text, $7::text, array_agg(transaction_id), $8::bigint
+         FROM inserted HAVING count(*) > 0
      ) SELECT transaction_id FROM inserted"
 );
 
 macro_rules! bind {
     ($sql:expr, $batch:expr, $revision:expr, $query:path) => {{
+        let max_deadline = $batch.max_deadline();
         let NewBatch { batch_id, origin, rows } = $batch;
         rows.sort_unstable_by_key(|(transaction, _)| transaction.transaction_id);
         $query($sql)
@@ -74,6 +99,7 @@ macro_rules! bind {
             .bind($revision)
             .bind(&*origin.participants)
             .bind(&*origin.owner_id)
+            .bind(max_deadline)
     }};
 }
 

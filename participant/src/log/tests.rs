@@ -1,6 +1,7 @@
 //! The log's writer on a real Postgres: every message in every state, and what must survive.
 #![allow(clippy::unwrap_used)]
 mod batches;
+mod horizon;
 mod migration;
 
 use std::sync::Arc;

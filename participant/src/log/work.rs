@@ -130,7 +130,8 @@ impl<R: Resource> Batch<'_, R> {
         let mut asked = Vec::new();
         for entry in entries {
             if let Entry::Prepare { transaction, origin, bytes, branch } = entry {
-                let place = batches.iter().position(|batch| batch.origin == &**origin).unwrap_or_else(|| {
+                let kind = (&**origin, batches::span(transaction));
+                let place = batches.iter().position(|batch| batch.kind() == kind).unwrap_or_else(|| {
                     batches.push(NewBatch { batch_id: Uuid::now_v7(), origin, rows: Vec::new() });
                     batches.len() - 1
                 });
@@ -143,7 +144,7 @@ impl<R: Resource> Batch<'_, R> {
         }
         debug_assert_eq!(branch::prepare(None, false), Prepare::TryHold);
         // Another process that is sent the same inserts it in the same order.
-        batches.sort_unstable_by_key(|batch| batch.origin);
+        batches.sort_unstable_by(|one, other| one.kind().cmp(&other.kind()));
         if !self.is_careful {
             for batch in &mut batches {
                 batches::insert(self.connection, batch, self.revision).await?;

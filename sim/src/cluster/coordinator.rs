@@ -27,6 +27,8 @@ pub enum Ask {
     Fence { tx: Tx, participant: usize },
     /// The takeover.
     List { participant: usize },
+    /// The collector, about a horizon.
+    Horizon { participant: usize },
     /// The collector: a durable COMMIT, then END.
     Collector { txs: Vec<Tx> },
     /// An owner's insert of its record.
@@ -98,6 +100,13 @@ impl World {
         self.send(Node::Coordinator(c), Node::Participant(participant), Message::List { ask });
     }
 
+    /// Has a participant confirm a horizon, or says END up to it.
+    pub(super) fn ask_horizon(&mut self, c: usize, participant: usize, horizon_ms: i64, has_ended: bool) {
+        let ask = self.ask(c, Ask::Horizon { participant }, ANSWERED_WITHIN_US);
+        let message = Message::Horizon { ask, horizon_ms, has_ended };
+        self.send(Node::Coordinator(c), Node::Participant(participant), message);
+    }
+
     /// Has the own writer write something.
     pub(super) fn write(&mut self, c: usize, what: Ask, entry: Entry) {
         let ask = self.ask(c, what, ANSWERED_WITHIN_US);
@@ -133,6 +142,7 @@ impl World {
                 self.feed_run(c, tx, recovery::Event::Fenced { participant, vote });
             }
             Ask::List { participant } => self.listed(c, participant, answer),
+            Ask::Horizon { participant } => self.horizon_answered(c, participant, &answer),
             Ask::Collector { txs } => self.collector_answered(c, &txs, &answer),
             Ask::Stage(tx) => self.stage_answered(c, tx, first(&answer)),
             Ask::AbortRecord(tx) => self.abort_answered(c, tx, first(&answer)),

@@ -89,6 +89,12 @@ counted! {
     Ignored = "decisions ignored below the watermark",
     /// A committed row was deleted.
     RowEnded = "rows deleted by END",
+    /// A committed row was deleted by END up to a horizon.
+    RowEndedByHorizon = "rows deleted by END up to a horizon",
+    /// A participant confirmed less than it was asked.
+    HorizonClipped = "horizons not confirmed in full",
+    /// A coordinator said END up to a horizon.
+    HorizonEnded = "horizons that all have confirmed",
     /// END came before the participant's watermark.
     EndLater = "ENDs put off",
     /// An aborted row was deleted.

@@ -8,7 +8,7 @@ use super::{Counted, World, note};
 use crate::mutant::Mutant;
 use protocol::Vote;
 use protocol::branch::{self, BranchState, End, Prepare, Settle};
-use protocol::collection::may_delete_branch;
+use protocol::collection::{self, may_delete_branch};
 use protocol::invariants::Invariant;
 
 /// A row of the log.
@@ -26,6 +26,8 @@ pub struct Log {
     /// By transaction.
     rows: Vec<Option<Row>>,
     watermark_ms: i64,
+    /// Up to which horizon END was said.
+    ended_ms: i64,
     /// The business rows.
     pub books: Books,
 }
@@ -37,6 +39,8 @@ pub enum Change {
     Row(Tx, Option<Row>),
     /// The watermark.
     Watermark(i64),
+    /// Up to which horizon END was said.
+    Ended(i64),
     /// Of the books.
     Book(BookChange),
 }
@@ -44,7 +48,7 @@ pub enum Change {
 impl Log {
     /// The participant at this place begins so.
     pub fn new(place: usize, plan: &Plan) -> Self {
-        Log { rows: Vec::new(), watermark_ms: 0, books: Books::new(place, plan) }
+        Log { rows: Vec::new(), watermark_ms: 0, ended_ms: 0, books: Books::new(place, plan) }
     }
 
     /// A transaction's row.
@@ -76,6 +80,7 @@ impl Tables for Log {
                 Change::Row(tx, std::mem::replace(&mut self.rows[tx], row))
             }
             Change::Watermark(to) => Change::Watermark(std::mem::replace(&mut self.watermark_ms, to)),
+            Change::Ended(to) => Change::Ended(std::mem::replace(&mut self.ended_ms, to)),
             Change::Book(change) => Change::Book(self.books.apply(change)),
         }
     }
@@ -280,21 +285,52 @@ impl World {
         }
     }
 
-    /// Advances the watermark and deletes the aborted rows at or below it, as the collector does.
+    /// Answers the highest horizon up to `asked_ms` at or below which nothing is in doubt here, once that is durable; if
+    /// END was said up to `asked_ms`, up to which horizon it was said by now.
+    pub(super) fn confirm_horizon(&mut self, p: usize, asked_ms: i64, has_ended: bool) -> i64 {
+        let log = self.logs[p].read();
+        let deadline = |tx: Tx| self.witness.attempts[tx].deadline_ms;
+        let first_prepared = log.prepared().map(|row| deadline(row.tx)).min();
+        let above = self.makes(Mutant::HorizonConfirmedAboveWatermark);
+        let watermark_ms = if above { i64::MAX } else { log.watermark_ms };
+        let horizon_ms = collection::horizon(asked_ms, watermark_ms, first_prepared);
+        let (ended_ms, answered_ms) = match has_ended {
+            true => (log.ended_ms.max(horizon_ms), log.ended_ms.max(horizon_ms)),
+            false => (log.ended_ms, horizon_ms),
+        };
+        if has_ended {
+            note!(self, "{}: ended up to {ended_ms}", NAMES[p]);
+            self.logs[p].write(Change::Ended(ended_ms));
+        }
+        if horizon_ms < asked_ms {
+            self.count(Counted::HorizonClipped);
+        }
+        let forced = !self.makes(Mutant::HorizonConfirmedBeforeFlush);
+        self.logs[p].commit(forced, self.now_us);
+        answered_ms
+    }
+
+    /// Advances the watermark and deletes the rows that it lets go, as the collector does.
     pub(super) fn delete_rows(&mut self, p: usize) {
         let process = super::message::Node::Participant(p).place();
         let to_ms = self.clock_ms(process) - self.plan.watermark_lag_ms;
         let watermark_ms = self.logs[p].read().watermark_ms.max(to_ms);
         self.logs[p].write(Change::Watermark(watermark_ms));
+        let ended_ms = self.logs[p].read().ended_ms;
         let deadline = |tx: Tx| self.witness.attempts[tx].deadline_ms;
-        let deletable =
-            self.logs[p].read().rows().filter(|(tx, row)| may_delete_branch(row.state, deadline(*tx) <= watermark_ms));
-        let deletable: Vec<Tx> = deletable.map(|(tx, _)| tx).collect();
+        let deletable = self.logs[p]
+            .read()
+            .rows()
+            .filter(|(tx, row)| may_delete_branch(row.state, deadline(*tx) <= watermark_ms, deadline(*tx) <= ended_ms));
+        let deletable: Vec<(Tx, BranchState)> = deletable.map(|(tx, row)| (tx, row.state)).collect();
         if !deletable.is_empty() {
             note!(self, "{}: collects {deletable:?}", NAMES[p]);
-            self.coverage.add(Counted::RowCollected, deletable.len());
         }
-        for tx in deletable {
+        for (tx, state) in deletable {
+            self.count(match state {
+                BranchState::Committed => Counted::RowEndedByHorizon,
+                BranchState::Prepared | BranchState::Aborted => Counted::RowCollected,
+            });
             self.logs[p].write(Change::Row(tx, None));
         }
         self.logs[p].commit(true, self.now_us);

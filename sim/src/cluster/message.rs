@@ -133,8 +133,12 @@ pub enum Query {
     TakeLease,
     /// Advances the watermark.
     Advance,
-    /// Lists the records whose participants may be told END, and sees to it that they are durable.
-    ToEnd,
+    /// Says up to which horizon all records are decided, and sees to it that they are durably so.
+    Horizon,
+    /// Participants were told END up to this horizon.
+    MarkEndedUpTo(i64),
+    /// Lists the records so far below the watermark whose participants may be told END, and sees to it that they are durable.
+    ToEnd { below_ms: i64 },
     /// Participants were told END.
     MarkEnded(Vec<Tx>),
     /// Deletes what may go.
@@ -154,6 +158,8 @@ pub enum Answer {
     Holder(Option<(Tx, RecordState)>),
     /// Some transactions.
     Transactions(Vec<Tx>),
+    /// A horizon.
+    Horizon(i64),
     /// Some processes.
     Owners(Vec<Owner>),
     /// It was done.
@@ -175,8 +181,10 @@ pub enum Message {
     Write { ask: u64, entries: Vec<Entry> },
     /// A coordinator lists the rows in doubt.
     List { ask: u64 },
-    /// The participant's answer to either.
+    /// The participant's answer to any of these.
     Answered { ask: u64, answer: Answer },
+    /// A coordinator has a participant confirm a horizon, or says END up to it.
+    Horizon { ask: u64, horizon_ms: i64, has_ended: bool },
     /// A participant asks for recovery; an operator does so without a number.
     Recover { tx: Tx, ask: Option<u64> },
     /// The coordinator's answer; none if the call failed.

@@ -50,7 +50,10 @@ impl World {
     pub(super) fn refused(&mut self, to: Node, message: Message) {
         let sender = match &message {
             Message::Place { .. } => Node::Clients,
-            Message::Write { ask, .. } | Message::List { ask } | Message::Recover { ask: Some(ask), .. } => asker(*ask),
+            Message::Write { ask, .. }
+            | Message::List { ask }
+            | Message::Horizon { ask, .. }
+            | Message::Recover { ask: Some(ask), .. } => asker(*ask),
             _ => return,
         };
         if let Some(failure) = failure_of(sender, &message) {
@@ -81,7 +84,9 @@ pub fn asker(ask: u64) -> Node {
 fn failure_of(sender: Node, message: &Message) -> Option<Message> {
     match message {
         Message::Place { job, call, .. } => Some(Message::Placed { job: *job, call: *call, answer: None }),
-        Message::Write { ask, .. } | Message::List { ask } if matches!(sender, Node::Coordinator(_)) => {
+        Message::Write { ask, .. } | Message::List { ask } | Message::Horizon { ask, .. }
+            if matches!(sender, Node::Coordinator(_)) =>
+        {
             Some(Message::Answered { ask: *ask, answer: Answer::Failed })
         }
         Message::Recover { ask: Some(ask), .. } => Some(Message::Recovered { ask: *ask, outcome: None }),

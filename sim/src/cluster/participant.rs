@@ -1,11 +1,12 @@
 //! A participant's process: answers calls once its writer has, sweeps what is in doubt, collects.
 use std::collections::BTreeMap;
 
+use super::fault::Mend;
 use super::message::{Answer, Entry, Message, Node, Reply, Tx};
 use super::plan::{COORDINATORS, NAMES};
 use super::process::Wake;
 use super::storage::{Item, ReplyTo, Writer};
-use super::{World, note};
+use super::{Event, World, note};
 use protocol::branch::BranchState;
 use protocol::recovery::Outcome;
 
@@ -67,6 +68,18 @@ impl World {
     pub(super) fn list_asked(&mut self, p: usize, ask: u64) {
         let answer = match self.has_database(p) {
             true => Answer::Rows(self.logs[p].read().prepared().collect()),
+            false => Answer::Failed,
+        };
+        self.send(Node::Participant(p), super::network::asker(ask), Message::Answered { ask, answer });
+    }
+
+    pub(super) fn horizon_asked(&mut self, p: usize, ask: u64, horizon_ms: i64, has_ended: bool) {
+        if self.logs[p].unflushed(0) > 0 && self.rng.chance(self.plan.dies_after_lazy) {
+            let delay_us = self.rng.below(2_000);
+            self.after_us(delay_us, Event::Mend(Mend::DatabaseDies(p)));
+        }
+        let answer = match self.has_database(p) && p < self.plan.confirming {
+            true => Answer::Horizon(self.confirm_horizon(p, horizon_ms, has_ended)),
             false => Answer::Failed,
         };
         self.send(Node::Participant(p), super::network::asker(ask), Message::Answered { ask, answer });

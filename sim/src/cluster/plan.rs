@@ -71,6 +71,10 @@ pub struct Plan {
     pub retention_ms: i64,
     /// How often garbage is collected.
     pub collect_ms: u64,
+    /// Participants from this place on know of no horizons, as one that others have written may not.
+    pub confirming: usize,
+    /// After so many rounds a transaction that the horizon has not reached is ended by its id.
+    pub late_rounds: u64,
     /// Kinds of faults that this seed knows.
     pub faults: Vec<Fault>,
     /// The mean time from one to the next.
@@ -145,6 +149,8 @@ impl Plan {
             reused: perhaps(rng, 5_000, 2_000),
             repeats: perhaps(rng, 6_000, 5_000),
             timeout_ms: rng.pick(&[(100, 400), (300, 1_500), (1_000, 3_000)]),
+            late_rounds: rng.pick(&[0, 3]),
+            confirming: rng.pick(&[PARTICIPANTS, PARTICIPANTS, PARTICIPANTS - 1]),
             faults,
         }
     }

@@ -104,6 +104,9 @@ impl World {
             (Node::Coordinator(c), Message::Recover { tx, ask }) => self.asked_to_recover(c, tx, ask),
             (Node::Participant(p), Message::Write { ask, entries }) => self.write_asked(p, ask, entries),
             (Node::Participant(p), Message::List { ask }) => self.list_asked(p, ask),
+            (Node::Participant(p), Message::Horizon { ask, horizon_ms, has_ended }) => {
+                self.horizon_asked(p, ask, horizon_ms, has_ended);
+            }
             (Node::Participant(p), Message::Recovered { ask, outcome }) => self.recovery_answered(p, ask, outcome),
             (_, message) => unreachable!("{to} is never sent {message:?}"),
         }

@@ -6,7 +6,7 @@ use super::witness::Fact;
 use super::{Counted, DATABASE_CLOCK, World, note};
 use crate::mutant::Mutant;
 use protocol::Decision;
-use protocol::collection::may_delete_record;
+use protocol::collection::{self, may_delete_record};
 use protocol::invariants::Invariant;
 use protocol::record::{self, Abort, Commit, RecordState, Stage};
 
@@ -272,7 +272,21 @@ impl World {
                 self.records.commit(true, self.now_us);
                 Answer::Done
             }
-            Query::ToEnd => self.list_to_end(),
+            Query::Horizon => self.records_horizon(),
+            Query::MarkEndedUpTo(horizon_ms) => {
+                let up_to = |tx: Tx| self.witness.attempts[tx].deadline_ms <= horizon_ms;
+                let ended = self
+                    .records
+                    .read()
+                    .all()
+                    .filter(|(tx, record)| record.state == RecordState::Committed && !record.ended && up_to(*tx));
+                for (tx, record) in ended.collect::<Vec<_>>() {
+                    self.records.write(Change::Record(tx, Some(Record { ended: true, ..record })));
+                }
+                self.records.commit(true, self.now_us);
+                Answer::Done
+            }
+            Query::ToEnd { below_ms } => self.list_to_end(below_ms),
             Query::MarkEnded(ended) => {
                 for tx in ended {
                     if let Some(record) = self.records.read().get(tx).filter(|it| it.state == RecordState::Committed) {
@@ -300,12 +314,23 @@ impl World {
         Answer::Done
     }
 
-    /// Lists COMMITTED records at or below the watermark; the local transaction that has seen them flushes them.
-    fn list_to_end(&mut self) -> Answer {
+    /// Up to which horizon all records are decided; the local transaction that has seen it flushes them.
+    fn records_horizon(&mut self) -> Answer {
+        let records = self.records.read();
+        let staging = records.all().filter(|(_, record)| record.state == RecordState::Staging);
+        let first_staging = staging.map(|(tx, _)| self.witness.attempts[tx].deadline_ms).min();
+        let first_staging = first_staging.filter(|_| !self.makes(Mutant::EndHorizonAboveStaging));
+        let horizon_ms = collection::horizon(i64::MAX, records.watermark_ms, first_staging);
+        self.records.commit(!self.makes(Mutant::EndHorizonOfUnflushedRecords), self.now_us);
+        Answer::Horizon(horizon_ms)
+    }
+
+    /// Lists COMMITTED records so far below the watermark; the local transaction that has seen them flushes them.
+    fn list_to_end(&mut self, below_ms: i64) -> Answer {
         let to_end = self.records.read().all().filter(|(tx, record)| {
             record.state == RecordState::Committed
                 && !record.ended
-                && self.witness.attempts[*tx].deadline_ms <= self.records.read().watermark_ms
+                && self.witness.attempts[*tx].deadline_ms <= self.records.read().watermark_ms - below_ms
         });
         let to_end = to_end.map(|(tx, _)| tx).collect();
         self.records.commit(!self.makes(Mutant::EndOfUnflushedRecord), self.now_us);

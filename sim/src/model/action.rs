@@ -1,6 +1,6 @@
 //! What may happen next.
-use super::records;
 use super::state::{OwnerSlot, RunOperation, State};
+use super::{horizon, records};
 use crate::config::Config;
 use crate::mutant::Mutant;
 use protocol::Vote;
@@ -69,6 +69,14 @@ pub enum Action {
     End(usize, usize),
     /// A coordinator, knowing that all is durably COMMITTED, sends END.
     SendEnd(usize),
+    /// A coordinator looks up to which horizon its records are decided.
+    ReadHorizon,
+    /// A participant confirms the highest horizon that it can.
+    ConfirmHorizon(usize),
+    /// A coordinator sends END up to the horizon that all have confirmed.
+    SendEndHorizon,
+    /// An END up to a horizon makes a participant delete the row of this attempt.
+    EndHorizon(usize, usize),
     /// A recovery begins and reads the record.
     Recover(usize),
     /// A FENCE of this run arrives, and its answer comes back.
@@ -118,6 +126,10 @@ pub(super) fn possible(config: &Config, state: &State, actions: &mut Vec<Action>
         if config.record_collection && records::may_collect(config, state, t) {
             actions.push(Action::CollectRecord(t));
         }
+    }
+    if config.end_horizons && config.participant_collection {
+        actions.extend([Action::ReadHorizon, Action::SendEndHorizon]);
+        actions.extend((0..config.participants).map(Action::ConfirmHorizon));
     }
     of_runs(config, state, actions);
     of_databases(config, state, actions);
@@ -189,8 +201,12 @@ fn of_messages(config: &Config, state: &State, t: usize, p: usize, actions: &mut
         actions.push(Action::End(t, p));
     }
     let below = t < state.watermarks[p];
-    if config.participant_collection && row.is_some_and(|row| collection::may_delete_branch(row, below)) {
+    if config.participant_collection && row.is_some_and(|row| collection::may_delete_branch(row, below, false)) {
         actions.push(Action::CollectRow(t, p));
+    }
+    let has_ended = t < horizon::ended(state, p);
+    if row.is_some_and(|row| collection::may_delete_branch(row, below, has_ended)) {
+        actions.push(Action::EndHorizon(t, p));
     }
 }
 

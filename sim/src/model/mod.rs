@@ -6,6 +6,7 @@
 //!   and whoever else acts meanwhile may do so afterwards as well. That it is lost is a case of its own.
 //! - A step that changes nothing is no step.
 mod action;
+mod horizon;
 mod owner;
 mod participant;
 mod records;
@@ -71,6 +72,10 @@ fn step(config: &Config, state: &mut State, action: Action) {
         Action::Forgotten(t, p) => participant::forgotten(config, state, t, p),
         Action::End(t, p) => participant::end(config, state, t, p),
         Action::SendEnd(t) => state.attempts[t].end_sent = true,
+        Action::ReadHorizon => horizon::read(config, state),
+        Action::ConfirmHorizon(p) => horizon::confirm(config, state, p),
+        Action::SendEndHorizon => horizon::send_end(config, state),
+        Action::EndHorizon(t, p) => participant::collect(state, t, p),
         Action::Recover(t) => recovery::start(config, state, t),
         Action::Fence(run, p) => {
             let vote = participant::fence(config, state, state.runs[run].attempt, p);

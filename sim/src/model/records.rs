@@ -127,7 +127,8 @@ pub(super) fn may_collect(config: &Config, state: &State, t: usize) -> bool {
     let below = t < state.record_watermark;
     let retention_over = config.past_retention || state.record_watermark == config.attempts();
     attempt.record.now.is_some_and(|record| {
-        collection::may_delete_record(record.state, attempt.end_sent, below, record.holds_request, retention_over)
+        let ended = attempt.end_sent || t < state.end_horizon;
+        collection::may_delete_record(record.state, ended, below, record.holds_request, retention_over)
     })
 }
 

@@ -146,6 +146,12 @@ pub struct State {
     pub record_watermark: usize,
     /// The participants' watermarks, likewise.
     pub watermarks: Vec<usize>,
+    /// Up to which horizon the coordinator has seen its records decided, likewise. What was seen once stays so.
+    pub record_horizon: usize,
+    /// Up to which horizons the participants have confirmed that they are decided, likewise.
+    pub confirmed: Vec<usize>,
+    /// Up to which horizon END was sent, likewise.
+    pub end_horizon: usize,
     /// The first participant's stock, where it is counted.
     pub taken: Taken,
     /// A participant raised an alarm, or a machine did what it never may.
@@ -178,6 +184,9 @@ impl State {
             runs: Vec::new(),
             record_watermark: 0,
             watermarks: vec![0; config.participants],
+            record_horizon: 0,
+            confirmed: vec![0; config.participants],
+            end_horizon: 0,
             taken: Taken::default(),
             alarm: false,
         }

@@ -53,6 +53,8 @@ pub enum Needs {
     Recovery,
     /// Garbage, which is collected all the time.
     Garbage,
+    /// The same where END is said of each transaction, because somebody does not confirm any horizon.
+    GarbageById,
 }
 
 /// One place of one process, passed for the n-th time, and what dies there.
@@ -73,7 +75,8 @@ impl Case {
     pub fn needs(&self) -> Needs {
         match self.point.split('.').next() {
             Some("fence" | "recover") => Needs::Recovery,
-            Some("durable" | "end" | "ended" | "end_steps" | "watermark" | "collect") => Needs::Garbage,
+            Some("durable" | "end") => Needs::GarbageById,
+            Some("confirm_horizon" | "end_horizon" | "ended" | "end_steps" | "watermark" | "collect") => Needs::Garbage,
             _ => Needs::Orders,
         }
     }
@@ -92,7 +95,7 @@ impl Case {
     /// database that dies may lose it.
     pub fn clients(&self) -> usize {
         match (self.needs(), self.hit) {
-            (Needs::Orders | Needs::Garbage, 2) => 1,
+            (Needs::Orders | Needs::Garbage | Needs::GarbageById, 2) => 1,
             _ => MANY,
         }
     }

@@ -30,7 +30,7 @@ impl Run<'_> {
                 self.load()
             }
             Needs::Recovery => self.load_until_recovery().await,
-            Needs::Garbage => self.load_with_garbage().await,
+            Needs::Garbage | Needs::GarbageById => self.load_with_garbage().await,
         };
         // Where more than orders is needed, a process has been killed under load already.
         outcome.processes += u32::from(self.case.needs() != Needs::Orders);
@@ -56,7 +56,7 @@ impl Run<'_> {
         let within = self.case.settles_within();
         let client = if self.case.is_of_sagas() { &self.client.in_saga_mode() } else { self.client };
         let after = Aftermath::see_later(self.system, client, books, requests, up, within).await;
-        if self.case.needs() == Needs::Garbage {
+        if matches!(self.case.needs(), Needs::Garbage | Needs::GarbageById) {
             self.system.collected(COLLECTED_WITHIN).await;
         }
         outcome.violations.extend(after.violations);

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use futures::FutureExt;
-use tests::{Books, Service, SetUp, System};
+use tests::{Books, Service, SetUp, System, bystander};
 use tokio::runtime::Builder;
 
 use crate::case::{Case, Needs};
@@ -23,8 +23,10 @@ const RETENTION_MS: u64 = 15_000;
 
 /// Runs cases; tells what came of each as soon as it is over.
 pub fn run(cases: Vec<Case>, mut tell: impl FnMut(Outcome)) {
-    let (garbage, others): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(|case| case.needs() == Needs::Garbage);
-    let groups = [garbage, others].into_iter().flat_map(|cases| cut(&cases));
+    let of = |needs: &[Needs]| cases.iter().filter(|case| needs.contains(&case.needs())).cloned().collect();
+    let groups: [Vec<Case>; 3] =
+        [of(&[Needs::Garbage]), of(&[Needs::GarbageById]), of(&[Needs::Orders, Needs::Recovery])];
+    let groups = groups.into_iter().flat_map(|cases| cut(&cases));
     let queue: Mutex<VecDeque<Vec<Case>>> = Mutex::new(groups.collect());
     let (sender, outcomes) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -49,21 +51,26 @@ fn cut(cases: &[Case]) -> Vec<Vec<Case>> {
     cases.chunks(CASES_PER_SYSTEM).map(<[Case]>::to_vec).collect()
 }
 
-fn set_up(cases: &[Case]) -> SetUp {
-    match cases.first().map(Case::needs) {
-        Some(Needs::Garbage) => {
+async fn set_up(cases: &[Case]) -> SetUp {
+    let needs = cases.first().map(Case::needs);
+    let set_up = match needs {
+        Some(Needs::Garbage | Needs::GarbageById) => {
             let set_up = System::set_up().collected_after_ms(0);
             let set_up = set_up.set(Service::Coordinator, "ASSENT_TRANSACTION_TIMEOUT_MS", TIMEOUT_MS);
             set_up.set(Service::Coordinator, "ASSENT_REQUEST_RETENTION_MS", RETENTION_MS)
         }
         _ => System::set_up(),
+    };
+    match needs {
+        Some(Needs::GarbageById) => set_up.participant_too("bystander", &bystander().await),
+        _ => set_up,
     }
 }
 
 /// Runs cases one after the other, until one goes wrong; returns the rest. What is broken stays broken: the others could
 /// not be told from this one.
 async fn on_one_system(cases: Vec<Case>, outcomes: &mpsc::Sender<Outcome>) -> Vec<Case> {
-    let system = set_up(&cases).start().await;
+    let system = set_up(&cases).await.start().await;
     let client = system.client();
     let mut books = Books::open(&client).await;
     let mut cases = cases.into_iter();

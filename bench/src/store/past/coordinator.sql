@@ -1,9 +1,9 @@
 -- The coordinator's records. All are COMMITTED and were answered so: STAGING, in batches that are closed. No participant was
 -- told END.
 INSERT INTO record_batch (batch_id, state, undecided, owner_id, transaction_ids, record_count, max_deadline_unix_ms,
-                          create_time, decide_time)
+                          participants, create_time, decide_time)
     SELECT ids[1], 2, 0, 'past', ids, cardinality(ids), (us + cardinality(ids) - 1) / 1000 + 3000,
-           pg_temp.past_time(us), pg_temp.past_time(us)
+           '{inventory,order,payment}', pg_temp.past_time(us), pg_temp.past_time(us)
     FROM generate_series(0, :count - 1, :batch) AS first
          CROSS JOIN LATERAL (
              SELECT :start_us + first AS us,

@@ -132,9 +132,9 @@ async fn stage_new(connection: &mut PgConnection, batch_id: Uuid, records: &[&Ne
     let stage = concat!(
         "WITH lowest AS MATERIALIZED (SELECT deadline_unix_ms FROM watermark WHERE sole FOR KEY SHARE), \
              batch AS (INSERT INTO record_batch \
-                 (batch_id, undecided, record_count, owner_id, transaction_ids, max_deadline_unix_ms) \
-                 SELECT $11, $12, $12, $9, $1, $13 FROM lowest WHERE lowest.deadline_unix_ms < $14) ",
-        insert_staging!(", lowest WHERE lowest.deadline_unix_ms < $14")
+                 (batch_id, undecided, record_count, owner_id, transaction_ids, max_deadline_unix_ms, participants) \
+                 SELECT $11, $13, $13, $9, $1, $14, $12 FROM lowest WHERE lowest.deadline_unix_ms < $15) ",
+        insert_staging!(", lowest WHERE lowest.deadline_unix_ms < $15")
     );
     let mut columns = staging_columns(batch_id, records)?;
     columns.add(count(records.len())).map_err(sqlx::Error::Encode)?;
@@ -158,8 +158,8 @@ async fn stage(
         "WITH staged AS (",
         insert_staging!(" ON CONFLICT DO NOTHING RETURNING transaction_id"),
         "), batch AS (INSERT INTO record_batch \
-                 (batch_id, undecided, record_count, owner_id, transaction_ids, max_deadline_unix_ms) \
-             SELECT $11, count(*), count(*), $9, array_agg(transaction_id), $12 FROM staged HAVING count(*) > 0) \
+                 (batch_id, undecided, record_count, owner_id, transaction_ids, max_deadline_unix_ms, participants) \
+             SELECT $11, count(*), count(*), $9, array_agg(transaction_id), $13, $12 FROM staged HAVING count(*) > 0) \
          SELECT transaction_id FROM staged"
     );
     let mut columns = staging_columns(batch_id, records)?;
@@ -179,11 +179,16 @@ fn staging_columns(batch_id: Uuid, records: &[&NewRecord]) -> Result<PgArguments
     let participants = first.map(|record| &*record.participants).unwrap_or_default();
     let are_alike = records.iter().all(|record| record.participants == participants);
     let each: Vec<&str> = records.iter().filter(|_| !are_alike).map(|record| &*record.participants).collect();
+    let mut named: Vec<&str> =
+        each.iter().chain([&participants]).flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).collect();
+    named.sort_unstable();
+    named.dedup();
     let mut columns = columns(records, each, Vec::new(), Vec::new())?;
-    let mut add = || -> Result<(), sqlx::error::BoxDynError> {
+    let add = || -> Result<(), sqlx::error::BoxDynError> {
         columns.add(first.map(|record| &*record.owner_id).unwrap_or_default())?;
         columns.add(participants)?;
-        columns.add(batch_id)
+        columns.add(batch_id)?;
+        columns.add(named)
     };
     add().map_err(sqlx::Error::Encode)?;
     Ok(columns)

@@ -5,7 +5,8 @@ use super::*;
 async fn what_was_prepared_before_there_were_batches_is_decided_as_ever() {
     let postgres = Postgres::start();
     let pool = connect_pool(&postgres.url(), "test", 4, Duration::from_secs(20)).await.unwrap();
-    let now = [include_str!("../../../migrations/0004_batches.sql")];
+    let now =
+        [include_str!("../../../migrations/0004_batches.sql"), include_str!("../../../migrations/0005_horizon.sql")];
     let before = [
         include_str!("../../../migrations/0001_log.sql"),
         "CREATE TABLE room (name text PRIMARY KEY, free int NOT NULL, sold int NOT NULL DEFAULT 0);
@@ -39,5 +40,11 @@ async fn what_was_prepared_before_there_were_batches_is_decided_as_ever() {
     assert_eq!(world.commit(sold.0).await, Reply::Settled(Settle::Already));
     assert_eq!(world.abort(aborted.0).await, Reply::Settled(Settle::Already));
     assert_eq!(world.seats().await, (7, 2));
+    world.is_sound().await;
+    // What was committed then is found by the horizon as well.
+    world.log.advance_watermark(sold.0.deadline_unix_ms.max(held.0.deadline_unix_ms)).await.unwrap();
+    let ended = world.log.end_horizon(i64::MAX).await.unwrap();
+    assert_eq!(world.log.delete_ended(ended, 10).await.unwrap(), 2);
+    assert_eq!(world.state(aborted.0).await, Some(BranchState::Aborted));
     world.is_sound().await;
 }
