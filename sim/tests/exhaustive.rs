@@ -86,18 +86,3 @@ fn one_attempt_at_three_participants_with_two_recoveries() {
 fn one_attempt_at_three_participants_with_every_fault_and_end_by_id() {
     assert_holds(Config::everything(1, 3).without_horizons(), 13_804_807);
 }
-
-#[test]
-#[ignore = "minutes: `make verify`"]
-fn two_transactions_and_end_horizons() {
-    assert_holds(
-        Config {
-            requests: vec![0, 1],
-            owner_crashes: false,
-            vote_doubt: false,
-            may_refuse: 0,
-            ..Config::everything(2, 1)
-        },
-        0,
-    );
-}
