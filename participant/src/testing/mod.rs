@@ -46,8 +46,9 @@ pub async fn prepare<R: Resource>(
     let prepared: Vec<Uuid> = granted.map(|(branch, _)| branch.transaction_id).collect();
     sqlx::query(
         "WITH batch AS (
-             INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids)
-             SELECT id, 1, 1, 1, id, '', '', ARRAY[id] FROM unnest($1::uuid[]) AS id
+             INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
+                                       max_deadline_unix_ms)
+             SELECT id, 1, 1, 1, id, '', '', ARRAY[id], 1 FROM unnest($1::uuid[]) AS id
          )
          INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, batch_id, branch)
          SELECT id, 1, 1, id, '' FROM unnest($1::uuid[]) AS id",
