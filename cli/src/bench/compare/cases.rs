@@ -77,7 +77,7 @@ impl Plans {
             repetitions: 1,
             warm_up: Duration::from_secs(1),
             measured: Duration::from_secs(3),
-            client_counts: vec![8, 32],
+            client_counts: vec![4, 8, 32],
             probed: Duration::from_secs(1),
             closed: vec![
                 (UNIFORM, 1),
