@@ -115,7 +115,7 @@ impl Participants {
         Ok(Participants { list, rounds })
     }
 
-    /// The rounds in which their PREPARE lanes set out.
+    /// The rounds in which their PREPARE lanes set out; whatever else an order's answer waits for sets out in them too.
     pub fn rounds(&self) -> Rounds {
         self.rounds.clone()
     }

@@ -1,5 +1,5 @@
 //! The PREPARE lane: one batched RPC in flight, the next batch collects meanwhile. A lane lingers for the other
-//! participants' lanes alone, see [`crate::rounds`].
+//! lanes alone, see [`crate::rounds`].
 use std::sync::Arc;
 use std::time::Duration;
 

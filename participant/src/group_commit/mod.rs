@@ -320,8 +320,8 @@ impl<W: Work> Writer<W> {
         }
     }
 
-    /// Whether the next urgent batch is likely to come before a local transaction that is begun now would be given back: the
-    /// last two did, as those of a lone client do.
+    /// Whether the next urgent batch is likely to come before a local transaction that is begun now would be given back: this
+    /// one came so soon after the one before it, as those of a lone client do.
     fn is_soon_again(&mut self, entries: &[W::Entry], now: Instant) -> bool {
         if !entries.iter().any(|entry| W::urgency(entry) == Urgency::Now) {
             return false;
