@@ -27,8 +27,9 @@ use crate::store::{ClosedBatch, Record};
 const LATE_ROUNDS: u64 = 3;
 /// Records in one step.
 const STEP: i64 = 500;
-/// Steps in one round, so that a round ends before the next is due.
-const MAX_STEPS: u32 = 200;
+/// Steps in one round. Every round advances the watermark, so none may go on for ever; but with the default interval it must be
+/// able to take 50,000 records a second, far more than come.
+const MAX_STEPS: u32 = 1_000;
 
 /// Collects forever.
 pub async fn collect(coordinator: Arc<Coordinator>) {
