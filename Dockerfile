@@ -16,6 +16,8 @@ FROM rust:1.95-slim-bookworm AS build
 # Backtraces keep their function names, without the bulk of debug information.
 ENV CARGO_TARGET_DIR=/target CARGO_PROFILE_RELEASE_STRIP=debuginfo \
     BUILD="cargo build --release --locked -p coordinator -p inventory-svc -p order-svc -p payment-svc -p cli"
+# For the allocator, which is built from C.
+RUN command -v make > /dev/null || { apt-get update && apt-get install -y --no-install-recommends make; }
 WORKDIR /src
 COPY --from=manifests /src .
 RUN $BUILD && find . -name '*.rs' -delete

@@ -61,6 +61,7 @@ has cargo || die "no cargo here: install the Rust toolchain (rustup), version $(
 
 packages=() # other than Postgres
 has cc || packages+=(gcc libc6-dev)
+has make || packages+=(make) # the allocator is built with it
 has pkill || packages+=(procps) # the tests stop whole clusters with it
 # The tests of locks run a real Redis and a real ZooKeeper, those of the stock's feed a real NATS, and are skipped without.
 servers=()
