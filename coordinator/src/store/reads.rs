@@ -55,7 +55,7 @@ impl Store {
         let (count, oldest_seconds) = sqlx::query_as(
             "SELECT count(*), coalesce(extract(epoch FROM now() - min(r.create_time)), 0)::float8
              FROM (SELECT create_time FROM undecided_record UNION ALL
-                   SELECT r.create_time FROM open_saga JOIN record r USING (transaction_id) WHERE r.state = 1) r",
+                   SELECT create_time FROM undecided_saga_record) r",
         )
         .fetch_one(&self.pool)
         .await?;
@@ -105,7 +105,7 @@ impl Store {
             Some(RecordState::Staging) => {
                 sqlx::query_as(select_record!(
                     "(SELECT * FROM undecided_record UNION ALL \
-                      SELECT r.* FROM open_saga JOIN record r USING (transaction_id) WHERE r.state = 1)",
+                      SELECT * FROM undecided_saga_record)",
                     "WHERE r.transaction_id < $1 ORDER BY r.transaction_id DESC LIMIT $2"
                 ))
                 .bind(before)

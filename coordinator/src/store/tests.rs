@@ -320,3 +320,21 @@ async fn what_stood_before_there_were_batches_is_decided_and_collected_like_all_
     assert_eq!(store.delete_settled(7, 7, 10).await.unwrap(), 2);
     assert!(store.record(saga).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn ten_thousand_in_doubt_are_listed_at_once_though_there_was_nothing_when_the_plan_was_made() {
+    let postgres = Postgres::start();
+    let store = postgres.store().await;
+    let newest = async || store.list(Some(RecordState::Staging), None, 1_000).await.unwrap();
+    sqlx::query("VACUUM ANALYZE record, record_batch, open_saga").execute(&postgres.pool().await).await.unwrap();
+    assert_eq!(newest().await.len(), 0);
+    let records: Vec<_> = (0..10_000).map(|number| attempt(&number.to_string())).collect();
+    let staged = store.stage_all(records.clone()).await;
+    assert!(staged.iter().all(|staged| *staged == Ok(Stage::Staged)));
+    let began = std::time::Instant::now();
+    let listed: Vec<Uuid> = newest().await.iter().map(|record| record.transaction_id).collect();
+    // It is less than a tenth of a second, and ten seconds where each record is compared with each id.
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "took {:?}", began.elapsed());
+    let last: Vec<Uuid> = records.iter().rev().take(1_000).map(|record| record.transaction_id).collect();
+    assert_eq!(listed, last);
+}

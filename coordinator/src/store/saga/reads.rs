@@ -114,7 +114,8 @@ impl Store {
     /// knows what it drives. Paused ones wait for their operator.
     pub async fn abandoned_sagas(&self, owner_id: &str, limit: i64) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
         sqlx::query_as(
-            "SELECT s.transaction_id, s.owner_id FROM open_saga o JOIN saga s USING (transaction_id) \
+            "SELECT s.transaction_id, s.owner_id FROM open_saga o \
+             CROSS JOIN LATERAL (SELECT * FROM saga WHERE transaction_id = o.transaction_id LIMIT 1) s \
              WHERE NOT s.paused AND (s.owner_id = $1 OR NOT EXISTS ( \
                  SELECT FROM lease l WHERE l.owner_id = s.owner_id AND l.lease_until > now())) \
              ORDER BY o.transaction_id LIMIT $2",
@@ -128,8 +129,9 @@ impl Store {
     /// Ids of sagas that have not ended though their deadline passed before `now_unix_ms`, or that are paused.
     pub async fn late_sagas(&self, now_unix_ms: i64, limit: i64) -> Result<Vec<Uuid>, sqlx::Error> {
         sqlx::query_scalar(
-            "SELECT o.transaction_id FROM open_saga o JOIN saga s USING (transaction_id) \
-             JOIN record r USING (transaction_id) \
+            "SELECT o.transaction_id FROM open_saga o \
+             CROSS JOIN LATERAL (SELECT * FROM saga WHERE transaction_id = o.transaction_id LIMIT 1) s \
+             CROSS JOIN LATERAL (SELECT * FROM record WHERE transaction_id = o.transaction_id LIMIT 1) r \
              WHERE s.paused OR r.deadline_unix_ms < $1 ORDER BY o.transaction_id DESC LIMIT $2",
         )
         .bind(now_unix_ms)
