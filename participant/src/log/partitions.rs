@@ -25,6 +25,9 @@ use crate::postgres::is_lock_refused;
 const LOCKED_WITHIN: Duration = Duration::from_millis(50);
 /// No partition is for less: one that is gone before the next round would do no good.
 const LEAST_SPAN_MS: i64 = 10_000;
+/// A partition is looked at once the horizon is so far past its last id: most deadlines are nearer than that, and what would go a
+/// bit later is not to be moved.
+const SLACK_MS: i64 = 10_000;
 /// How many spans partitions are made ahead.
 const AHEAD: i64 = 3;
 /// When so many partitions lie in the past (because a horizon is held up) the next ones are for twice as long, and so on: each look
@@ -267,7 +270,7 @@ async fn drop_one(local: &mut PgConnection, over: Over, within: Duration) -> Res
     keep_others_off(&mut *local, within).await?;
     let mut chosen = None;
     for partition in partitions(&mut *local).await? {
-        if partition.to_ms() <= over.settled_unix_ms && may_go(&mut *local, &partition, over).await? {
+        if partition.to_ms() + SLACK_MS <= over.settled_unix_ms && may_go(&mut *local, &partition, over).await? {
             chosen = Some(partition);
             break;
         }
