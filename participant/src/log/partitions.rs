@@ -88,12 +88,12 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub(super) fn from_ms(&self) -> i64 {
+    pub(super) fn begins_ms(&self) -> i64 {
         unix_ms(self.from_id)
     }
 
     /// From when on ids are no more in it.
-    fn to_ms(&self) -> i64 {
+    fn ends_ms(&self) -> i64 {
         let to_ms = unix_ms(self.to_id);
         if first_id(to_ms) < self.to_id { to_ms + 1 } else { to_ms }
     }
@@ -112,18 +112,18 @@ fn first_id(unix_ms: i64) -> Uuid {
 
 /// Which times from now on have no partition, cut into spans.
 fn missing(partitions: &[Partition], now_unix_ms: i64, span_ms: i64) -> Vec<(i64, i64)> {
-    let past = partitions.iter().filter(|partition| partition.to_ms() <= now_unix_ms).count();
+    let past = partitions.iter().filter(|partition| partition.ends_ms() <= now_unix_ms).count();
     let span_ms = span_ms << (past / DOUBLED_AFTER).min(MAX_DOUBLINGS);
     let begin = |unix_ms: i64| unix_ms.div_euclid(span_ms) * span_ms;
     let mut missing = Vec::new();
     let mut at = begin(now_unix_ms).max(0);
     while at < now_unix_ms + AHEAD * span_ms {
-        let there = partitions.iter().find(|partition| (partition.from_ms()..partition.to_ms()).contains(&at));
+        let there = partitions.iter().find(|partition| (partition.begins_ms()..partition.ends_ms()).contains(&at));
         if let Some(there) = there {
-            at = there.to_ms();
+            at = there.ends_ms();
             continue;
         }
-        let next = partitions.iter().map(Partition::from_ms).filter(|from_ms| *from_ms > at).min();
+        let next = partitions.iter().map(Partition::begins_ms).filter(|from_ms| *from_ms > at).min();
         let to = (begin(at) + span_ms).min(next.unwrap_or(i64::MAX));
         missing.push((at, to));
         at = to;
@@ -270,7 +270,7 @@ async fn drop_one(local: &mut PgConnection, over: Over, within: Duration) -> Res
     keep_others_off(&mut *local, within).await?;
     let mut chosen = None;
     for partition in partitions(&mut *local).await? {
-        if partition.to_ms() + SLACK_MS <= over.settled_unix_ms && may_go(&mut *local, &partition, over).await? {
+        if partition.ends_ms() + SLACK_MS <= over.settled_unix_ms && may_go(&mut *local, &partition, over).await? {
             chosen = Some(partition);
             break;
         }

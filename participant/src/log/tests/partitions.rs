@@ -57,7 +57,7 @@ impl Past {
     async fn places(&self) -> Vec<i64> {
         let mut connection = self.world.pool.acquire().await.unwrap();
         let partitions = crate::log::partitions::partitions(&mut connection).await.unwrap();
-        partitions.iter().map(|partition| (partition.from_ms() - self.from_ms) / SPAN_MS).collect()
+        partitions.iter().map(|partition| (partition.begins_ms() - self.from_ms) / SPAN_MS).collect()
     }
 
     async fn count(&self, what: &'static str) -> i64 {
