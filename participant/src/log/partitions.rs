@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use protocol::branch::BranchState;
 use protocol::collection::may_delete_branch;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::Log;
@@ -97,6 +97,11 @@ impl Partition {
         let to_ms = unix_ms(self.to_id);
         if first_id(to_ms) < self.to_id { to_ms + 1 } else { to_ms }
     }
+
+    /// Whether it may be time for it to go.
+    fn is_due(&self, over: Over) -> bool {
+        self.ends_ms() + SLACK_MS <= over.settled_unix_ms
+    }
 }
 
 /// The time in an id. Of one that is no UUIDv7 it is some time between 1970 and 10889.
@@ -136,7 +141,9 @@ impl Log {
     /// are rows already are left out, and those for which a lock can't be had are left for the next time.
     pub async fn make_partitions(&self, now_unix_ms: i64, span_ms: i64) -> Result<u64, sqlx::Error> {
         let mut made = 0;
-        while self.change(async |local| make_one(local, now_unix_ms, span_ms).await).await?.is_some() {
+        while !missing(&partitions(&self.pool).await?, now_unix_ms, span_ms).is_empty()
+            && self.change(async |local| make_one(local, now_unix_ms, span_ms).await).await?.is_some()
+        {
             made += 1;
         }
         Ok(made)
@@ -150,6 +157,9 @@ impl Log {
 
     /// The same, for which the lock is waited for so long.
     pub(super) async fn drop_partition_within(&self, over: Over, within: Duration) -> Result<Option<u64>, sqlx::Error> {
+        if !partitions(&self.pool).await?.iter().any(|partition| partition.is_due(over)) {
+            return Ok(None);
+        }
         let dropped = self.change(async |local| drop_one(local, over, within).await).await?;
         if dropped.is_some() {
             crash_point::pass("collect.after");
@@ -193,7 +203,7 @@ async fn keep_others_off(connection: &mut PgConnection, within: Duration) -> Res
 }
 
 /// All partitions but the DEFAULT one, in the order of their ids.
-pub(super) async fn partitions(connection: &mut PgConnection) -> Result<Vec<Partition>, sqlx::Error> {
+pub(super) async fn partitions(executor: impl PgExecutor<'_>) -> Result<Vec<Partition>, sqlx::Error> {
     sqlx::query_as(
         "SELECT partition.oid::regclass::text AS name, bound[1]::uuid AS from_id, bound[2]::uuid AS to_id
          FROM pg_inherits JOIN pg_class AS partition ON partition.oid = inhrelid
@@ -201,7 +211,7 @@ pub(super) async fn partitions(connection: &mut PgConnection) -> Result<Vec<Part
                                               '^FOR VALUES FROM \\(''([^'']+)''\\) TO \\(''([^'']+)''\\)$') AS bound
          WHERE inhparent = 'branch_log'::regclass AND bound IS NOT NULL ORDER BY from_id",
     )
-    .fetch_all(connection)
+    .fetch_all(executor)
     .await
 }
 
@@ -270,7 +280,7 @@ async fn drop_one(local: &mut PgConnection, over: Over, within: Duration) -> Res
     keep_others_off(&mut *local, within).await?;
     let mut chosen = None;
     for partition in partitions(&mut *local).await? {
-        if partition.ends_ms() + SLACK_MS <= over.settled_unix_ms && may_go(&mut *local, &partition, over).await? {
+        if partition.is_due(over) && may_go(&mut *local, &partition, over).await? {
             chosen = Some(partition);
             break;
         }

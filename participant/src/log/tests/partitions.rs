@@ -55,8 +55,7 @@ impl Past {
 
     /// In which places there are partitions.
     async fn places(&self) -> Vec<i64> {
-        let mut connection = self.world.pool.acquire().await.unwrap();
-        let partitions = crate::log::partitions::partitions(&mut connection).await.unwrap();
+        let partitions = crate::log::partitions::partitions(&self.world.pool).await.unwrap();
         partitions.iter().map(|partition| (partition.begins_ms() - self.from_ms) / SPAN_MS).collect()
     }
 
