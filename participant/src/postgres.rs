@@ -49,6 +49,11 @@ pub fn classify(error: &sqlx::Error) -> Failure {
     }
 }
 
+/// Whether a lock was not to be had, or not in time.
+pub fn is_lock_refused(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some("55P03"))
+}
+
 /// How to connect: the URL, the service's name for pg_stat_activity, and guards for a writer's session.
 ///
 /// The plan settings keep the plans of prepared statements from being made for the empty tables of a first start.

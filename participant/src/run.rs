@@ -58,6 +58,8 @@ pub async fn run<R: Resource>(
         .await
         .context("can't bring the service's schema up to date")?;
     let (resource, log) = (Arc::new(resource), Log::new(pool.clone()));
+    // Before the first row comes, so that it is in one.
+    collector::make_partitions(&args, &log).await;
     let writers = Writers::start(&resource, &postgres::connect_options(&url, name)?);
     if let Some(listen) = args.service.metrics {
         let log = log.clone();

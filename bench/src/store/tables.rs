@@ -3,9 +3,15 @@ use serde::Serialize;
 
 use super::{Failed, Server};
 
-const TABLES: &str = "SELECT concat_ws('|', relname, n_live_tup, n_dead_tup, n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_del, \
-    autovacuum_count, autoanalyze_count, pg_table_size(relid), pg_indexes_size(relid)) \
-    FROM pg_stat_user_tables ORDER BY relname";
+/// Partitions count as the table of which they are.
+const TABLES: &str = "SELECT concat_ws('|', coalesce(whole.relname, each.relname), sum(n_live_tup), sum(n_dead_tup), sum(n_tup_ins), \
+    sum(n_tup_upd), sum(n_tup_hot_upd), sum(n_tup_del), sum(autovacuum_count), sum(autoanalyze_count), \
+    sum(pg_table_size(relid)), sum(pg_indexes_size(relid))) \
+    FROM pg_stat_user_tables AS each LEFT JOIN pg_inherits ON inhrelid = relid LEFT JOIN pg_class AS whole ON whole.oid = inhparent \
+    GROUP BY coalesce(whole.relname, each.relname) ORDER BY coalesce(whole.relname, each.relname)";
+/// Where a participant's log counts the rows that went with partitions, of which Postgres forgets everything.
+const LOG_WATERMARK: &str = "log_watermark";
+const DROPPED: &str = "SELECT dropped_rows FROM log_watermark";
 /// Where checkpoints are counted before Postgres 17, and since.
 const CHECKPOINTS: [&str; 2] = [
     "SELECT concat_ws('|', checkpoints_timed, checkpoints_req, checkpoint_write_time::bigint) FROM pg_stat_bgwriter",
@@ -21,13 +27,13 @@ pub struct Table {
     pub live: u64,
     /// Rows that are dead and not cleared away yet, estimated.
     pub dead: u64,
-    /// Rows inserted.
+    /// Rows inserted. In a participant's log, those that were still there and those that went with partitions.
     pub inserted: u64,
     /// Rows updated.
     pub updated: u64,
     /// Of these, those whose new version stayed on the page and touched no index.
     pub updated_on_page: u64,
-    /// Rows deleted.
+    /// Rows deleted, or gone with partitions.
     pub deleted: u64,
     /// How often autovacuum cleared it.
     pub autovacuums: u64,
@@ -54,7 +60,17 @@ impl Server {
     /// The database's tables, by name.
     pub async fn tables(&self) -> Result<Vec<Table>, Failed> {
         let said = self.ask(&[TABLES.to_owned()]).await?;
-        said.lines().map(table).collect::<Option<_>>().ok_or_else(|| self.no_figures(said))
+        let mut tables: Vec<Table> =
+            said.lines().map(table).collect::<Option<_>>().ok_or_else(|| self.no_figures(said))?;
+        if tables.iter().any(|table| table.name == LOG_WATERMARK) {
+            let said = self.ask(&[DROPPED.to_owned()]).await?;
+            let dropped: u64 = said.trim().parse().map_err(|_| self.no_figures(said))?;
+            for log in tables.iter_mut().filter(|table| table.name == "branch_log") {
+                log.inserted += dropped;
+                log.deleted += dropped;
+            }
+        }
+        Ok(tables)
     }
 
     /// What its checkpointer did.

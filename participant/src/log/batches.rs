@@ -5,6 +5,8 @@
 //! its row; whatever else is decided is written on the rows, and lowers the batch's count of undecided ones in the same
 //! local transaction. Nobody decides a row without the lock of its batch, which is taken before any row is looked at: so
 //! what is read under it stays as it is, and each row is decided once.
+//!
+//! Rows are looked for by a join with their ids: `= ANY($1)` would look into every partition of the log for each.
 use std::collections::HashSet;
 
 use protocol::branch::BranchState;
@@ -81,7 +83,8 @@ const INSERT_WITH_CARE: &str = insert!(
      ), batch AS (
          INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
                                    max_deadline_unix_ms)
-         SELECT $4::uuid, 1, count(*), count(*), $5::uuid, $6::text, $7::text, array_agg(transaction_id), $8::bigint
+         SELECT $4::uuid, 1, count(*), count(*), $5::uuid, $6::text, $7::text, array_agg(transaction_id ORDER BY transaction_id),
+                $8::bigint
          FROM inserted HAVING count(*) > 0
      ) SELECT transaction_id FROM inserted"
 );
@@ -155,7 +158,7 @@ pub async fn lock(
     sqlx::query_as(
         "SELECT batch_id, revision FROM branch_batch
          WHERE state = 1 AND batch_id = ANY(ARRAY(
-             SELECT batch_id FROM branch_log WHERE transaction_id = ANY($1::uuid[]) AND state = 1
+             SELECT batch_id FROM unnest($1::uuid[]) AS asked (id) JOIN branch_log ON transaction_id = asked.id AND state = 1
          ))
          ORDER BY batch_id FOR NO KEY UPDATE",
     )
@@ -222,12 +225,13 @@ pub async fn decide(
     .await
 }
 
-/// Deletes rows and counts them off their batches; answers `(transaction, batch)`. [`delete_empty`] comes after it.
+/// Deletes rows of the transactions in `$1` and counts them off their batches; answers `(transaction, batch)`.
+/// [`delete_empty`] comes after it.
 macro_rules! delete_rows {
     ($which:literal) => {
         concat!(
             "WITH deleted AS (
-                 DELETE FROM branch_log WHERE ",
+                 DELETE FROM branch_log USING unnest($1::uuid[]) AS of (id) WHERE transaction_id = of.id AND ",
             $which,
             " RETURNING transaction_id, batch_id
              ), counted AS (

@@ -1,5 +1,6 @@
 //! Garbage collection: the watermark, the horizon up to which coordinators say END, and the rows that these allow to delete.
-//! What may go is said by [`protocol::collection`]; COMMITTED rows go only when a coordinator says END.
+//! What may go is said by [`protocol::collection`]; COMMITTED rows go only when a coordinator says END. Most go with their
+//! partition ([`super::partitions`]); here is how the others do.
 use protocol::branch::BranchState;
 use protocol::collection::{horizon, may_delete_branch};
 use sqlx::{Connection, PgConnection};
@@ -131,7 +132,8 @@ async fn delete_batches(connection: &mut PgConnection, batches: Vec<(Uuid, Vec<U
         "WITH batch AS (
              DELETE FROM branch_batch WHERE batch_id = ANY($1::uuid[]) AND decide_time IS NOT NULL RETURNING batch_id
          ), deleted AS (
-             DELETE FROM branch_log WHERE transaction_id = ANY($2::uuid[]) AND batch_id IN (SELECT batch_id FROM batch)
+             DELETE FROM branch_log USING unnest($2::uuid[]) AS of (id)
+             WHERE transaction_id = of.id AND batch_id IN (SELECT batch_id FROM batch)
              RETURNING transaction_id
          )
          SELECT count(*) FROM deleted",
@@ -147,10 +149,7 @@ async fn delete_batches(connection: &mut PgConnection, batches: Vec<(Uuid, Vec<U
 async fn delete_aborted(connection: &mut PgConnection, transaction_ids: Vec<Uuid>) -> Result<u64, sqlx::Error> {
     let mut local = connection.begin().await?;
     let deleted: Vec<(Uuid, Option<Uuid>)> =
-        sqlx::query_as(batches::delete_rows!("transaction_id = ANY($1::uuid[]) AND state = 3"))
-            .bind(transaction_ids)
-            .fetch_all(&mut *local)
-            .await?;
+        sqlx::query_as(batches::delete_rows!("state = 3")).bind(transaction_ids).fetch_all(&mut *local).await?;
     batches::delete_empty(&mut local, deleted.iter().filter_map(|(_, batch_id)| *batch_id)).await?;
     local.commit().await?;
     Ok(u64::try_from(deleted.len()).unwrap_or(u64::MAX))

@@ -4,10 +4,12 @@
 //! the batch's row changes. Readers see each row as it stands all the same, by the views of the log.
 //!
 //! Rows are written by one writer only ([`work`]), by the rules of [`protocol::branch`] and [`protocol::step`] and in the
-//! same local transaction as the business rows. Everything else reads ([`read`]) or deletes what may go ([`collect`]).
+//! same local transaction as the business rows. Everything else reads ([`read`]) or deletes what may go ([`collect`],
+//! [`partitions`]).
 mod batches;
 mod collect;
 mod entry;
+mod partitions;
 mod read;
 mod step_rows;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use uuid::Uuid;
 use crate::{Pool, Refusal, TransactionRef};
 
 pub use entry::{Entry, Origin, Reply};
+pub use partitions::{Over, Spans};
 pub use step_rows::Row as StepRow;
 pub use steps::StepRef;
 pub use work::LogWork;

@@ -94,6 +94,9 @@ impl Log {
         let mut connection = self.pool.acquire().await?;
         let mut snapshot =
             PgConnection::begin_with(&mut connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        // Before the snapshot is taken: a partition that goes in between would be gone from the one, with its batches still in
+        // the other.
+        sqlx::query("LOCK TABLE branch_log IN ACCESS SHARE MODE").execute(&mut *snapshot).await?;
         let rows: Vec<(Uuid, Vec<u8>)> =
             sqlx::query_as("SELECT transaction_id, branch FROM branch_in_doubt ORDER BY transaction_id")
                 .fetch_all(&mut *snapshot)

@@ -3,6 +3,7 @@
 mod batches;
 mod horizon;
 mod migration;
+mod partitions;
 
 use std::sync::Arc;
 use std::time::Duration;

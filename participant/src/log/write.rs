@@ -47,7 +47,7 @@ pub async fn end(
     watermark_unix_ms: i64,
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
     let deleted: Vec<(Uuid, Option<Uuid>)> = sqlx::query_as(batches::delete_rows!(
-        "transaction_id = ANY($1::uuid[]) AND deadline_unix_ms <= $2 AND (state = 2 OR state = 1 AND
+        "deadline_unix_ms <= $2 AND (state = 2 OR state = 1 AND
              (SELECT b.state FROM branch_batch b WHERE b.batch_id = branch_log.batch_id) = 2)"
     ))
     .bind(ids(references))
@@ -79,8 +79,8 @@ pub async fn standing(
 ) -> Result<(i64, HashMap<Uuid, Standing>), sqlx::Error> {
     let watermark = watermark(connection).await?;
     let rows: Vec<(Uuid, i16, i64, Option<String>)> = sqlx::query_as(
-        "SELECT transaction_id, state, deadline_unix_ms, refusal::text FROM branch_with_state
-         WHERE transaction_id = ANY($1::uuid[])",
+        "SELECT transaction_id, state, deadline_unix_ms, refusal::text
+         FROM unnest($1::uuid[]) AS asked (id) JOIN branch_with_state ON transaction_id = asked.id",
     )
     .bind(ids(references))
     .fetch_all(connection)

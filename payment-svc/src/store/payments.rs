@@ -160,8 +160,8 @@ pub async fn lock(
     let mut locked = Locked::of(rows.bind(&ids).fetch_all(&mut *connection).await?);
     let missing: Vec<Uuid> = ids.into_iter().filter(|id| !locked.now.contains_key(id)).collect();
     if !missing.is_empty() {
-        let in_doubt =
-            "SELECT transaction_id FROM branch_with_state WHERE transaction_id = ANY($1::uuid[]) AND state = 1";
+        let in_doubt = "SELECT transaction_id FROM unnest($1::uuid[]) AS asked (id)
+                  JOIN branch_with_state ON transaction_id = asked.id AND state = 1";
         locked.in_doubt = sqlx::query_scalar(in_doubt).bind(missing).fetch_all(connection).await?.into_iter().collect();
     }
     Ok(locked)
