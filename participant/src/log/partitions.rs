@@ -349,7 +349,8 @@ async fn may_go(connection: &mut PgConnection, partition: &Partition, over: Over
     Ok(batches <= MAX_BATCHES && kept <= MAX_MOVED)
 }
 
-/// Deletes the batches that go with a partition, and counts their rows and those without a batch.
+/// Deletes the batches that go with a partition, and counts their rows and those without a batch, which are asked for in the words of
+/// the small index that has them.
 async fn delete_batches(connection: &mut PgConnection, partition: &Partition, over: Over) -> Result<i64, sqlx::Error> {
     let Partition { name, from_id, to_id } = partition;
     sqlx::query_scalar(AssertSqlSafe(format!(
