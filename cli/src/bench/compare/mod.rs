@@ -204,7 +204,7 @@ impl Run<'_> {
                     }
                 }
                 if left.peek().is_none() && !self.plans.fresh_each {
-                    repetition.overload = self.overload(number, &system, &local, repetition).await?;
+                    repetition.overload = Some(self.overload(number, &system, &local).await?);
                 }
                 self.diagnose(&system).await
             };
@@ -216,7 +216,7 @@ impl Run<'_> {
             let system = self.system().await?;
             let measured = async {
                 let local = Local::find(&system.data_dir, &system.services.coordinator).await.map_err(Failure::new)?;
-                repetition.overload = self.overload(number, &system, &local, repetition).await?;
+                repetition.overload = Some(self.overload(number, &system, &local).await?);
                 self.diagnose(&system).await
             };
             let measured = measured.await;
@@ -247,19 +247,12 @@ impl Run<'_> {
         load::run(&system.services, Some(local), &plan, &setting, |_| {}).await
     }
 
-    async fn overload(
-        &self,
-        number: usize,
-        system: &System,
-        local: &Local,
-        repetition: &Repetition,
-    ) -> Result<Option<Overload>, Failure> {
-        let Some(most) = repetition.assent(UNIFORM, MANY_CLIENTS).map(|report| report.confirmed_per_second) else {
-            return Ok(None);
-        };
+    /// What is most is measured at once before, on the same system: a rate of minutes ago may be another one by now.
+    async fn overload(&self, number: usize, system: &System, local: &Local) -> Result<Overload, Failure> {
         self.tell(format!("repetition {number}: Assent, asked for more than it can do"));
+        let most = self.closed(system, local, UNIFORM, MANY_CLIENTS).await?.confirmed_per_second;
         let plan = self.plans.shop(UNIFORM, made_up_name());
-        overload::run(&system.services, Some(local), &plan, CONNECTIONS, most, self.plans.measured).await.map(Some)
+        overload::run(&system.services, Some(local), &plan, CONNECTIONS, most, self.plans.measured).await
     }
 
     async fn diagnose(&self, system: &System) -> Result<(), Failure> {

