@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use participant::audit::Check;
-use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch, Writing};
+use participant::{HoldAll, InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch, Writing};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -10,7 +10,7 @@ use crate::domain::{Allowed, Holds};
 use crate::feed::Feed;
 use crate::store::backorders;
 use crate::store::reservations::Defaults;
-use crate::store::strategy::Strategy;
+use crate::store::strategy::{Name, Strategy};
 use crate::store::waitlist;
 use crate::{grpc, reads, store};
 
@@ -81,6 +81,18 @@ impl Resource for Inventory {
         match store::put_back::is_among(branches) {
             false => backorders::prepare(&*self.strategy, connection, branches).await,
             true => store::put_back::prepare(&*self.strategy, connection, branches).await,
+        }
+    }
+
+    fn hold_all(
+        &self,
+        branches: &[PreparedBranch<Holds>],
+        committed: &[PreparedBranch<Holds>],
+    ) -> Result<Option<HoldAll>, sqlx::Error> {
+        let are_holds = |branches| !store::put_back::is_among(branches) && !backorders::is_among(branches);
+        match self.strategy.name() == Name::Escrow && are_holds(branches) && are_holds(committed) {
+            true => store::holds::take_all(branches, committed),
+            false => Ok(None),
         }
     }
 

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use participant::audit::Check;
-use participant::{DUPLICATE_REQUEST, InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch};
+use participant::{DUPLICATE_REQUEST, HoldAll, InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -43,6 +43,19 @@ impl Resource for Orders {
             Branch::Change(_) => votes.next().ok_or(sqlx::Error::RowNotFound),
         };
         branches.iter().map(vote).collect()
+    }
+
+    fn hold_all(
+        &self,
+        branches: &[PreparedBranch<Branch>],
+        committed: &[PreparedBranch<Branch>],
+    ) -> Result<Option<HoldAll>, sqlx::Error> {
+        let placed = placed(branches);
+        if placed.len() < branches.len() || !changes::of(committed).is_empty() {
+            return Ok(None);
+        }
+        let arguments = placing::arguments(&placed, false)?;
+        Ok(Some(HoldAll::silent(concat!("placed AS (", placing::insert_orders!(), "),"), "true", arguments)))
     }
 
     async fn commit(

@@ -40,6 +40,6 @@ mod writers;
 pub use config::ParticipantArgs;
 pub use pool::Pool;
 pub use refusal::{DUPLICATE_REQUEST, Refusal};
-pub use resource::{InvalidBranch, PreparedBranch, Resource, StepBranch, Writing};
+pub use resource::{HoldAll, InvalidBranch, PreparedBranch, Resource, StepBranch, Writing};
 pub use run::{Context, run};
 pub use transaction::TransactionRef;

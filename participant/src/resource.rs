@@ -3,6 +3,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use sqlx::PgConnection;
+use sqlx::postgres::{PgArguments, PgRow};
 use uuid::Uuid;
 
 use crate::Refusal;
@@ -49,6 +50,28 @@ pub struct InvalidBranch {
     pub field: String,
     /// What is wrong with it.
     pub description: String,
+}
+
+/// A part of a statement: it takes the holds of branches, all of them or none, and has others that were committed take effect. The
+/// log's writer adds the log's rows to it, so all that a batch does is one round trip to the database.
+pub struct HoldAll {
+    /// Common table expressions, each with a comma after it, without WITH; the arguments are `$1` and so on.
+    pub with: &'static str,
+    /// A condition: all are held. If it is false, nothing remains of what was done.
+    pub is_held: &'static str,
+    /// The SELECT whose rows are answered, without a WHERE.
+    pub rows: &'static str,
+    /// The arguments.
+    pub arguments: PgArguments,
+    /// Is called for each row that was answered, before the local transaction commits.
+    pub on_row: fn(&PgRow) -> Result<(), sqlx::Error>,
+}
+
+impl HoldAll {
+    /// What answers nothing.
+    pub fn silent(with: &'static str, is_held: &'static str, arguments: PgArguments) -> Self {
+        HoldAll { with, is_held, rows: "SELECT 1", arguments, on_row: |_| Ok(()) }
+    }
 }
 
 /// How the PREPAREs of a resource are written.
@@ -116,6 +139,21 @@ pub trait Resource: Send + Sync + 'static {
         connection: &mut PgConnection,
         branches: &[PreparedBranch<Self::Branch>],
     ) -> impl Future<Output = Result<Vec<Result<(), Refusal>>, sqlx::Error>> + Send;
+
+    /// The same as [`Resource::prepare`] for branches that will most likely all be held, and as [`Resource::commit`] for those that
+    /// were committed meanwhile, as part of one statement; none if that can't be done so. Whether it can depends on the branches
+    /// alone. If they are not all held, `prepare` and `commit` are asked. A service that does without it works as well, and
+    /// pays some round trips to its database more.
+    ///
+    /// A row that both concern is to be changed once: Postgres changes none twice in a statement.
+    fn hold_all(
+        &self,
+        branches: &[PreparedBranch<Self::Branch>],
+        committed: &[PreparedBranch<Self::Branch>],
+    ) -> Result<Option<HoldAll>, sqlx::Error> {
+        let _ = (branches, committed);
+        Ok(None)
+    }
 
     /// Makes held branches take effect. It must succeed for what was prepared.
     fn commit(

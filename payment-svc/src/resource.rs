@@ -1,6 +1,6 @@
 //! The payments as a participant.
 use participant::audit::Check;
-use participant::{InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch, Writing};
+use participant::{HoldAll, InvalidBranch, PreparedBranch, Refusal, Resource, StepBranch, Writing};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -87,6 +87,19 @@ impl<P: Provider> Resource for Payments<P> {
         match plain_holds::<P>(branches.iter().map(|branch| &*branch.branch)) {
             Some(holds) => store::holds::authorise(connection, &holds).await,
             None => store::operations::prepare(&self.provider, connection, branches).await,
+        }
+    }
+
+    fn hold_all(
+        &self,
+        branches: &[PreparedBranch<Branch>],
+        committed: &[PreparedBranch<Branch>],
+    ) -> Result<Option<HoldAll>, sqlx::Error> {
+        let holds = plain_holds::<P>(branches.iter().map(|branch| &*branch.branch));
+        let charges = plain_charges::<P>(committed.iter().map(|it| (it.transaction_id, &*it.branch)));
+        match holds.zip(charges) {
+            Some((holds, charges)) => store::holds::authorise_all(&holds, charges),
+            None => Ok(None),
         }
     }
 

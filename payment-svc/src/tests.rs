@@ -74,6 +74,39 @@ fn reason(status: &Status) -> (Code, String) {
 }
 
 #[tokio::test]
+async fn what_is_authorised_and_what_is_captured_in_one_statement_is_booked() {
+    let (_postgres, pool, service) = start().await;
+    open(&service, "ann", gbp(1_000), "").await.unwrap();
+    open(&service, "bob", gbp(500), "").await.unwrap();
+    open(&service, "eve", Some(Money::from_minor("EUR", 100)), "").await.unwrap();
+    let first = [pay("ann", "GBP", 400), pay("bob", "GBP", 300), pay("ann", "GBP", 100), pay("eve", "EUR", 0)];
+    prepare(&PAYMENTS, &pool, &first).await;
+    let more = |minor| [pay("ann", "GBP", minor), pay("eve", "EUR", 100)];
+    assert!(!testing::prepare_at_once(&PAYMENTS, &pool, &more(501), &first).await, "500 are left");
+    assert!(!testing::prepare_at_once(&PAYMENTS, &pool, &[pay("ann", "EUR", 1)], &first).await);
+    assert!(!testing::prepare_at_once(&PAYMENTS, &pool, &[pay("nobody", "EUR", 1)], &first).await);
+    assert_eq!((figures(&pool, "ann").await, figures(&pool, "bob").await), ((1_000, 500), (500, 300)));
+
+    let second = more(500);
+    assert!(testing::prepare_at_once(&PAYMENTS, &pool, &second, &first).await);
+    assert_eq!((figures(&pool, "ann").await, figures(&pool, "bob").await), ((500, 500), (200, 0)));
+    assert_eq!(figures(&pool, "eve").await, (100, 100));
+    assert_eq!(figures(&pool, "assent:revenue:GBP").await, (800, 0));
+    assert_eq!(entries(&service, "ann").await.iter().filter(|(kind, ..)| kind == "capture").count(), 2);
+    assert!(!testing::prepare_at_once(&PAYMENTS, &pool, &[pay("eve", "EUR", 1)], &[]).await, "nothing is left");
+    assert_eq!(audit(&PAYMENTS, &pool, &second).await, [""; 0]);
+    let third = [pay("bob", "GBP", 100)];
+    prepare(&PAYMENTS, &pool, &third).await;
+    for committed in [&[][..], &third] {
+        let of_the_shop = [pay("assent:revenue:GBP", "GBP", 1)];
+        assert!(
+            !testing::prepare_at_once(&PAYMENTS, &pool, &of_the_shop, committed).await,
+            "an account of the ledger's own"
+        );
+    }
+}
+
+#[tokio::test]
 async fn funds_are_spent_in_the_order_of_arrival() {
     let (_postgres, pool, service) = start().await;
     open(&service, "ann", gbp(1_000), "").await.unwrap();

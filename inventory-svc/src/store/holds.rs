@@ -2,7 +2,7 @@
 //! movements that they are the sums of.
 use std::collections::BTreeMap;
 
-use participant::{PreparedBranch, Refusal};
+use participant::{HoldAll, PreparedBranch, Refusal};
 use sqlx::PgConnection;
 
 use super::claims;
@@ -67,6 +67,19 @@ pub async fn take(
     ledger::write(connection, &batch, &figures).await?;
     claims::write(connection, granted()).await?;
     Ok(decided.into_iter().map(|vote| vote.map(drop)).collect())
+}
+
+/// How the holds of a batch are taken if there is enough of everything, and others become sales; none if it is not plain.
+pub fn take_all(
+    branches: &[PreparedBranch<Holds>],
+    sold: &[PreparedBranch<Holds>],
+) -> Result<Option<HoldAll>, sqlx::Error> {
+    if branches.iter().chain(sold).any(|branch| !branch.branch.reservation_ids.is_empty()) {
+        return Ok(None);
+    }
+    let mut batch = Batch::new(Kind::Sold, sold.iter().map(|branch| (branch, None)));
+    batch.extend(Kind::Held, branches.iter().map(|branch| (branch, None)));
+    plain::hold_all(&batch)
 }
 
 /// Holds become sales: they leave what is on hand.

@@ -42,13 +42,22 @@ impl<'a> Batch<'a> {
     /// One kind of movement for branches, each with a reason or none.
     pub fn new(kind: Kind, branches: impl IntoIterator<Item = (&'a PreparedBranch<Holds>, Option<&'a str>)>) -> Self {
         let mut batch = Batch::default();
+        batch.extend(kind, branches);
+        batch
+    }
+
+    /// Adds one kind of movement for branches.
+    pub fn extend(
+        &mut self,
+        kind: Kind,
+        branches: impl IntoIterator<Item = (&'a PreparedBranch<Holds>, Option<&'a str>)>,
+    ) {
         for (PreparedBranch { transaction_id, branch }, reason) in branches {
             let transaction_id = Some(*transaction_id);
             for (sku, quantity) in branch.iter() {
-                batch.add(Line { kind, sku, quantity, transaction_id, reservation_id: None, reason });
+                self.add(Line { kind, sku, quantity, transaction_id, reservation_id: None, reason });
             }
         }
-        batch
     }
 
     /// Holds of branches, each with what it claims of reservations.

@@ -1,8 +1,10 @@
-//! What nearly all batches are: one kind of movement of orders, of SKUs that are simply on hand. The sums and the movements are
-//! written in one statement, a round trip less.
+//! What nearly all batches are: movements of orders, of SKUs that are simply on hand. The sums and the movements are written in one
+//! statement, a round trip less.
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
+use participant::HoldAll;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::holds::Change;
@@ -11,17 +13,22 @@ use super::stock::{Row, stock};
 use crate::changes;
 use crate::domain::{Balance, Stock};
 
-/// Changes the SKUs of a batch that is plain as far as is known beforehand, where as much is available. Answers what those
-/// that were changed are then, and whether the movements are written: they are if all SKUs were changed and turned out to be plain.
+/// Whether all SKUs were changed, and are plain.
+macro_rules! are_plain {
+    () => {
+        "(SELECT count(*) = cardinality($1::text[])
+                 AND bool_and(reserved = 0 AND buffer = 0 AND damaged = 0 AND quality_control = 0 AND marks = 0)
+          FROM changed)"
+    };
+}
+
+/// Changes stock by [`Columns`] where as much is available, and writes the movements if all of it was and the SKUs are plain.
 ///
 /// The place and the balance of a movement are told from the end: what its SKU is now, less what came after it in the batch.
-pub async fn carry_out(
-    connection: &mut PgConnection,
-    batch: &Batch<'_>,
-) -> Result<Option<(BTreeMap<String, Stock>, bool)>, sqlx::Error> {
-    let Some(columns) = Columns::of(batch) else { return Ok(None) };
-    let rows: Vec<Row> = sqlx::query_as(
-        "WITH changed AS (
+macro_rules! change {
+    () => {
+        concat!(
+            "changed AS (
              UPDATE stock SET on_hand = stock.on_hand + c.on_hand, held = stock.held + c.held,
                     version = stock.version + c.movements, update_time = greatest(now(), stock.update_time)
              FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
@@ -38,26 +45,45 @@ pub async fn carry_out(
              INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, transaction_id, kind)
              SELECT m.sku, m.version - m.movements + m.place, ($6::bigint[])[m.before + m.place],
                     m.on_hand - ($7::bigint[])[m.before + m.place], m.held - ($8::bigint[])[m.before + m.place],
-                    m.update_time, ($9::uuid[])[m.before + m.place], $10::smallint
+                    m.update_time, ($9::uuid[])[m.before + m.place], ($10::smallint[])[m.before + m.place]
              FROM (SELECT changed.*, generate_series(1, changed.movements) AS place FROM changed) AS m
-             WHERE (SELECT count(*) = cardinality($1::text[])
-                           AND bool_and(reserved = 0 AND buffer = 0 AND damaged = 0 AND quality_control = 0 AND marks = 0)
-                    FROM changed)
-         )
-         SELECT sku, on_hand, held, version, update_time, reserved, buffer, damaged, quality_control, marks FROM changed",
-    )
-    .bind(columns.skus)
-    .bind(columns.on_hand)
-    .bind(columns.held)
-    .bind(columns.movements)
-    .bind(columns.before)
-    .bind(columns.quantity)
-    .bind(columns.on_hand_later)
-    .bind(columns.held_later)
-    .bind(columns.transaction_id)
-    .bind(columns.kind)
-    .fetch_all(connection)
-    .await?;
+             WHERE ",
+            are_plain!(),
+            ")"
+        )
+    };
+}
+
+/// How the SKUs of a batch are changed, and its movements written, if all of it is plain and available; none if it is not plain as far
+/// as is known beforehand.
+pub fn hold_all(batch: &Batch<'_>) -> Result<Option<HoldAll>, sqlx::Error> {
+    let Some(columns) = Columns::of(batch) else { return Ok(None) };
+    Ok(Some(HoldAll {
+        with: concat!(change!(), ","),
+        is_held: are_plain!(),
+        rows: "SELECT sku, version FROM changed",
+        arguments: columns.arguments()?,
+        on_row: |row| {
+            let version = row.try_get(1)?;
+            changes::tell(std::iter::once((row.try_get(0)?, version)));
+            Ok(())
+        },
+    }))
+}
+
+/// Changes the SKUs of a batch that is plain as far as is known beforehand, where as much is available. Answers what those
+/// that were changed are then, and whether the movements are written: they are if all SKUs were changed and turned out to be plain.
+pub async fn carry_out(
+    connection: &mut PgConnection,
+    batch: &Batch<'_>,
+) -> Result<Option<(BTreeMap<String, Stock>, bool)>, sqlx::Error> {
+    let Some(columns) = Columns::of(batch) else { return Ok(None) };
+    let change = concat!(
+        "WITH ",
+        change!(),
+        " SELECT sku, on_hand, held, version, update_time, reserved, buffer, damaged, quality_control, marks FROM changed"
+    );
+    let rows: Vec<Row> = sqlx::query_as_with(change, columns.arguments()?).fetch_all(connection).await?;
     let figures: BTreeMap<String, Stock> =
         rows.into_iter().map(stock).map(|stock| (stock.sku.clone(), stock)).collect();
     let is_plain = |stock: &Stock| !stock.balance.is_more_than_held() && !stock.marks.is_any();
@@ -82,19 +108,21 @@ struct Columns<'a> {
     /// What the movements after it add to what is held.
     held_later: Vec<i64>,
     transaction_id: Vec<Uuid>,
-    kind: i16,
+    kind: Vec<i16>,
 }
 
 impl<'a> Columns<'a> {
     /// None for a batch that is not plain.
     fn of(batch: &Batch<'a>) -> Option<Self> {
-        let first = batch.lines().first()?;
         let mut lines = Vec::with_capacity(batch.lines().len());
         for line in batch.lines() {
-            if line.kind != first.kind || line.reservation_id.is_some() || line.reason.is_some() {
+            if line.reservation_id.is_some() || line.reason.is_some() {
                 return None;
             }
-            lines.push((line.sku, line.quantity, line.transaction_id?));
+            lines.push((line.sku, line.kind, line.quantity, line.transaction_id?));
+        }
+        if lines.is_empty() {
+            return None;
         }
         if batch.changes.values().any(|change| change.reserved != 0 || change.damaged != 0) {
             return None;
@@ -112,7 +140,7 @@ impl<'a> Columns<'a> {
             on_hand_later: Vec::with_capacity(lines.len()),
             held_later: Vec::with_capacity(lines.len()),
             transaction_id: Vec::with_capacity(lines.len()),
-            kind: ledger::code(first.kind),
+            kind: Vec::with_capacity(lines.len()),
         };
         let mut lines = lines.into_iter().peekable();
         for (sku, Change { on_hand, held, movements, .. }) in &batch.changes {
@@ -122,14 +150,33 @@ impl<'a> Columns<'a> {
             columns.movements.push(*movements);
             columns.before.push(i64::try_from(columns.quantity.len()).ok()?);
             let mut so_far = Balance::default();
-            while let Some((_, quantity, transaction_id)) = lines.next_if(|(of, ..)| of == sku) {
-                so_far = first.kind.apply(quantity, so_far)?;
+            while let Some((_, kind, quantity, transaction_id)) = lines.next_if(|(of, ..)| of == sku) {
+                so_far = kind.apply(quantity, so_far)?;
                 columns.quantity.push(quantity);
                 columns.on_hand_later.push(on_hand - so_far.on_hand);
                 columns.held_later.push(held - so_far.held);
                 columns.transaction_id.push(transaction_id);
+                columns.kind.push(ledger::code(kind));
             }
         }
         Some(columns)
+    }
+
+    fn arguments(self) -> Result<PgArguments, sqlx::Error> {
+        let mut arguments = PgArguments::default();
+        let add = || {
+            arguments.add(self.skus)?;
+            arguments.add(self.on_hand)?;
+            arguments.add(self.held)?;
+            arguments.add(self.movements)?;
+            arguments.add(self.before)?;
+            arguments.add(self.quantity)?;
+            arguments.add(self.on_hand_later)?;
+            arguments.add(self.held_later)?;
+            arguments.add(self.transaction_id)?;
+            arguments.add(self.kind)
+        };
+        add().map_err(sqlx::Error::Encode)?;
+        Ok(arguments)
     }
 }

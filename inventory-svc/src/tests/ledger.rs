@@ -43,6 +43,38 @@ async fn get_at(service: &StockService, sku: &str, time: SystemTime) -> Result<(
 }
 
 #[tokio::test]
+async fn what_is_held_and_what_is_sold_in_one_statement_is_in_the_ledger() {
+    let (_postgres, pool, service) = start().await;
+    let inventory = Inventory::default();
+    set(&service, "a", 10).await.unwrap();
+    set(&service, "b", 5).await.unwrap();
+    let first = [branch(&[("a", 4)]), branch(&[("a", 1), ("b", 2)])];
+    assert!(testing::prepare_at_once(&inventory, &pool, &first, &[]).await);
+    assert_eq!((figures(&pool, "a").await, figures(&pool, "b").await), ((10, 5), (5, 2)));
+    // The test's batches are closed one by one, and these two came together.
+    assert!(!testing::prepare_at_once(&inventory, &pool, &[branch(&[("a", 1)])], &first).await);
+
+    let second = [branch(&[("a", 2)]), branch(&[("b", 1)])];
+    prepare(&inventory, &pool, &second).await;
+    let third = [branch(&[("a", 3)]), branch(&[("a", 1)])];
+    assert!(!testing::prepare_at_once(&inventory, &pool, &[branch(&[("a", 4)])], &second).await, "3 are left");
+    assert_eq!((figures(&pool, "a").await, figures(&pool, "b").await), ((10, 7), (5, 3)), "nothing was done");
+    assert!(testing::prepare_at_once(&inventory, &pool, &third[..1], &second).await);
+    assert_eq!((figures(&pool, "a").await, figures(&pool, "b").await), ((8, 8), (4, 2)));
+    assert!(!testing::prepare_at_once(&inventory, &pool, &third[1..], &[]).await, "nothing is left");
+    let expected =
+        ["1 counted 10: 10 0", "2 held 4: 10 4", "3 held 1: 10 5", "4 held 2: 10 7", "5 sold 2: 8 5", "6 held 3: 8 8"];
+    assert_eq!(movements(&pool, "a").await, expected);
+    assert_eq!(replayed(&pool).await, [""; 0]);
+    let prepared = [&first[..], &third[..1]].concat();
+    assert_eq!(audit(&inventory, &pool, &prepared).await, [""; 0]);
+
+    let missing = [branch(&[("nowhere", 1)])];
+    assert!(!testing::prepare_at_once(&inventory, &pool, &missing, &[]).await);
+    assert_eq!(audit(&inventory, &pool, &prepared).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn every_request_of_a_shop_writes_its_movement() {
     let (_postgres, pool, service) = start().await;
     set(&service, "a", 10).await.unwrap();

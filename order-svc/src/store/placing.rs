@@ -1,11 +1,26 @@
 //! Orders of a batch: written down when they are prepared, marked when they are refused, each with one statement. That they
 //! are confirmed is said by the log alone.
 use participant::Refusal;
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, PgConnection};
 use uuid::Uuid;
 
 use super::lines;
 use crate::domain::{NewOrder, create_time};
+
+/// Writes down the orders of [`arguments`].
+macro_rules! insert_orders {
+    () => {
+        "INSERT INTO orders (order_id, account, request_id, currency, total_minor, lines, create_time, unconfirmed,
+                             client_id, waits)
+         SELECT order_id, account, request_id, currency, total_minor, lines::jsonb, create_time, $8,
+                nullif(client_id, ''), nullif(waits, false)
+         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[],
+                     $9::text[], $10::boolean[])
+              AS o (order_id, account, request_id, currency, total_minor, lines, create_time, client_id, waits)"
+    };
+}
+pub(crate) use insert_orders;
 
 /// Writes orders down, pending as long as their transactions are prepared; `unconfirmed`: until they are confirmed.
 pub async fn insert(
@@ -16,30 +31,29 @@ pub async fn insert(
     if orders.is_empty() {
         return Ok(());
     }
+    sqlx::query_with(insert_orders!(), arguments(orders, unconfirmed)?).execute(connection).await?;
+    Ok(())
+}
+
+/// Columns of orders.
+pub fn arguments(orders: &[(Uuid, &NewOrder)], unconfirmed: bool) -> Result<PgArguments, sqlx::Error> {
     let column = |of: fn(&NewOrder) -> &str| orders.iter().map(|(_, order)| of(order)).collect::<Vec<_>>();
     let lines = orders.iter().map(|(_, order)| lines::to_json(&order.lines)).collect::<Result<Vec<_>, _>>()?;
-    sqlx::query(
-        "INSERT INTO orders (order_id, account, request_id, currency, total_minor, lines, create_time, unconfirmed,
-                             client_id, waits)
-         SELECT order_id, account, request_id, currency, total_minor, lines::jsonb, create_time, $8,
-                nullif(client_id, ''), nullif(waits, false)
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[],
-                     $9::text[], $10::boolean[])
-              AS o (order_id, account, request_id, currency, total_minor, lines, create_time, client_id, waits)",
-    )
-    .bind(orders.iter().map(|(order_id, _)| *order_id).collect::<Vec<_>>())
-    .bind(column(|order| &order.account))
-    .bind(column(|order| &order.request_id))
-    .bind(column(|order| &order.currency))
-    .bind(orders.iter().map(|(_, order)| order.total_minor).collect::<Vec<_>>())
-    .bind(lines)
-    .bind(orders.iter().map(|(order_id, _)| create_time(*order_id)).collect::<Vec<_>>())
-    .bind(unconfirmed)
-    .bind(column(|order| &order.client_id))
-    .bind(orders.iter().map(|(_, order)| order.waits).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+    let mut arguments = PgArguments::default();
+    let add = || {
+        arguments.add(orders.iter().map(|(order_id, _)| *order_id).collect::<Vec<_>>())?;
+        arguments.add(column(|order| &order.account))?;
+        arguments.add(column(|order| &order.request_id))?;
+        arguments.add(column(|order| &order.currency))?;
+        arguments.add(orders.iter().map(|(_, order)| order.total_minor).collect::<Vec<_>>())?;
+        arguments.add(lines)?;
+        arguments.add(orders.iter().map(|(order_id, _)| create_time(*order_id)).collect::<Vec<_>>())?;
+        arguments.add(unconfirmed)?;
+        arguments.add(column(|order| &order.client_id))?;
+        arguments.add(orders.iter().map(|(_, order)| order.waits).collect::<Vec<_>>())
+    };
+    add().map_err(sqlx::Error::Encode)?;
+    Ok(arguments)
 }
 
 /// Unconfirmed orders become confirmed.

@@ -384,7 +384,9 @@ impl<W: Work> Writer<W> {
         assert_eq!(replies.len(), entries.len(), "one reply for each entry");
         if !is_one_statement {
             crash_point::pass("batch.before_commit");
-            let begin_next = more_waits || !self.items.is_empty() || self.is_soon_again(entries, began);
+            let begin_next = more_waits
+                || !self.items.is_empty()
+                || self.is_soon_again(entries, began) && !self.work.is_one_statement(entries);
             session.commit(begin_next).await?;
         }
         self.work.committed();

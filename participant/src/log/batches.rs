@@ -39,8 +39,14 @@ impl NewBatch<'_> {
         (self.origin, self.rows.first().map_or(0, |(transaction, _)| span(transaction)))
     }
 
-    fn max_deadline(&self) -> i64 {
+    /// The latest deadline of its rows.
+    pub fn max_deadline(&self) -> i64 {
         self.rows.iter().map(|(transaction, _)| transaction.deadline_unix_ms).max().unwrap_or_default()
+    }
+
+    /// Puts its rows in the order of their ids, in which they are inserted.
+    pub fn sort(&mut self) {
+        self.rows.sort_unstable_by_key(|(transaction, _)| transaction.transaction_id);
     }
 }
 
@@ -92,8 +98,8 @@ const INSERT_WITH_CARE: &str = insert!(
 macro_rules! bind {
     ($sql:expr, $batch:expr, $revision:expr, $query:path) => {{
         let max_deadline = $batch.max_deadline();
+        $batch.sort();
         let NewBatch { batch_id, origin, rows } = $batch;
-        rows.sort_unstable_by_key(|(transaction, _)| transaction.transaction_id);
         $query($sql)
             .bind(rows.iter().map(|(transaction, _)| transaction.transaction_id).collect::<Vec<_>>())
             .bind(rows.iter().map(|(transaction, _)| transaction.deadline_unix_ms).collect::<Vec<_>>())
@@ -132,7 +138,6 @@ pub async fn close<B>(
     batches: &[Closing<B>],
     revision: Uuid,
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
-    let count = |batch: &Closing<B>| i32::try_from(batch.branches.len()).unwrap_or(i32::MAX);
     let closed: Vec<Uuid> = sqlx::query_scalar(
         "UPDATE branch_batch SET state = 2, undecided = 0, revision = $4, decide_time = now()
          FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS c (batch_id, revision, undecided)
@@ -142,7 +147,7 @@ pub async fn close<B>(
     )
     .bind(batches.iter().map(|batch| batch.batch_id).collect::<Vec<_>>())
     .bind(batches.iter().map(|batch| batch.revision).collect::<Vec<_>>())
-    .bind(batches.iter().map(count).collect::<Vec<_>>())
+    .bind(batches.iter().map(Closing::undecided).collect::<Vec<_>>())
     .bind(revision)
     .fetch_all(connection)
     .await?;

@@ -6,7 +6,8 @@
 //! Rows are written by one writer only ([`work`]), by the rules of [`protocol::branch`] and [`protocol::step`] and in the
 //! same local transaction as the business rows. Everything else reads ([`read`]) or deletes what may go ([`collect`],
 //! [`partitions`]).
-mod batches;
+pub(crate) mod at_once;
+pub(crate) mod batches;
 mod collect;
 mod entry;
 mod partitions;
@@ -17,7 +18,7 @@ mod step_tests;
 mod steps;
 #[cfg(test)]
 mod tests;
-mod waiting;
+pub(crate) mod waiting;
 mod work;
 mod write;
 

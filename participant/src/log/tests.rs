@@ -1,5 +1,6 @@
 //! The log's writer on a real Postgres: every message in every state, and what must survive.
 #![allow(clippy::unwrap_used)]
+mod at_once;
 mod batches;
 mod horizon;
 mod migration;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use protocol::Vote;
 use protocol::branch::{BranchState, End, Settle};
-use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, PgConnection};
 use uuid::Uuid;
 
 use super::batches::NewBatch;
@@ -20,7 +22,7 @@ use crate::clock::now_unix_ms;
 use crate::group_commit::{GroupCommit, Options};
 use crate::postgres::{connect_options, connect_pool};
 use crate::testing::{Postgres, Proxy};
-use crate::{InvalidBranch, Pool, PreparedBranch, Refusal, Resource, TransactionRef};
+use crate::{HoldAll, InvalidBranch, Pool, PreparedBranch, Refusal, Resource, TransactionRef};
 
 /// Seats in rooms, one for each branch. A branch that names the room "poison" fails the whole batch.
 struct Seats;
@@ -54,6 +56,27 @@ impl Resource for Seats {
             votes.push(if taken.rows_affected() == 1 { Ok(()) } else { Err(full()) });
         }
         Ok(votes)
+    }
+
+    fn hold_all(
+        &self,
+        branches: &[PreparedBranch<String>],
+        committed: &[PreparedBranch<String>],
+    ) -> Result<Option<HoldAll>, sqlx::Error> {
+        let mut arguments = PgArguments::default();
+        for branches in [branches, committed] {
+            let rooms: Vec<&str> = branches.iter().map(|branch| branch.branch.as_str()).collect();
+            arguments.add(rooms).map_err(sqlx::Error::Encode)?;
+        }
+        let taken = "taken AS (
+             UPDATE room SET free = free - wanted, sold = sold + gone
+             FROM (SELECT name, sum(wanted)::integer AS wanted, sum(gone)::integer AS gone
+                   FROM (SELECT name, 1 AS wanted, 0 AS gone FROM unnest($1::text[]) AS of (name)
+                         UNION ALL SELECT name, 0, 1 FROM unnest($2::text[]) AS of (name)) each GROUP BY name) w
+             WHERE room.name = w.name AND free >= wanted RETURNING wanted
+         ),";
+        let is_held = "(SELECT coalesce(sum(wanted), 0) = cardinality($1::text[]) FROM taken)";
+        Ok(Some(HoldAll::silent(taken, is_held, arguments)))
     }
 
     async fn commit(

@@ -62,6 +62,13 @@ pub struct Closing<B> {
     pub branches: Vec<PreparedBranch<B>>,
 }
 
+impl<B> Closing<B> {
+    /// How many rows are left undecided.
+    pub fn undecided(&self) -> i32 {
+        i32::try_from(self.branches.len()).unwrap_or(i32::MAX)
+    }
+}
+
 impl<B> Default for Waiting<B> {
     fn default() -> Self {
         let (written, lowered) = (Vec::new(), HashMap::new());

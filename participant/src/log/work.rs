@@ -1,11 +1,13 @@
 //! The log writer: carries out batches of messages by the rules of [`protocol::branch`], as one local transaction.
 //!
-//! A batch has at most one message about a transaction, so its kinds run one after the other (prepares, fences, aborts,
+//! A batch has at most one message about a transaction, so its kinds run one after the other (fences, aborts, prepares,
 //! commits, ends, steps of sagas), each with set-based statements. Most messages meet what is usual (no row for a PREPARE, a
 //! PREPARED one for a decision), and a guarded statement does it: an insert that expects no row
 //! ([`crate::duplicates`]); a commit that closes a whole batch of rows, if it is as it was left here ([`super::waiting`]);
 //! decisions on rows under the lock of their batches ([`super::batches`]). Only for the others the rows that stand are read
 //! and the rule is asked. Where a guarded statement has acted, the rule it stands for is asserted.
+//!
+//! Where it is likely that all PREPAREs are held, they come last, in one statement with what closes batches ([`super::at_once`]).
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -14,21 +16,24 @@ use protocol::branch::{self, BranchState, End, Fence, Prepare, Settle};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::at_once::{self, Likely};
 use super::batches::{self, Decided, Decision, NewBatch};
 use super::entry::{Entry, Reply};
 use super::read::decode_all;
 use super::steps;
-use super::waiting::Waiting;
+use super::waiting::{Closing, Waiting};
 use super::write::{self, Standing};
 use crate::duplicates::Duplicates;
 use crate::group_commit::{Urgency, Work};
 use crate::postgres::conflict;
+use crate::resource::HoldAll;
 use crate::{PreparedBranch, Refusal, Resource, TransactionRef};
 
 /// The writer's work for a service.
 pub struct LogWork<R: Resource> {
     resource: Arc<R>,
     duplicates: Duplicates,
+    likely: Likely,
     waiting: Waiting<R::Branch>,
     /// Whether it is told the decisions about what it prepares.
     decides: bool,
@@ -37,7 +42,8 @@ pub struct LogWork<R: Resource> {
 impl<R: Resource> LogWork<R> {
     /// The work for this service.
     pub fn new(resource: Arc<R>) -> Self {
-        LogWork { resource, duplicates: Duplicates::default(), waiting: Waiting::default(), decides: true }
+        let (duplicates, likely, waiting) = (Duplicates::default(), Likely::default(), Waiting::default());
+        LogWork { resource, duplicates, likely, waiting, decides: true }
     }
 
     /// The work of a writer that only prepares: another one is told the decisions.
@@ -68,14 +74,25 @@ impl<R: Resource> Work for LogWork<R> {
         }
     }
 
+    fn is_one_statement(&self, entries: &[Self::Entry]) -> bool {
+        !self.duplicates.would_be_expected()
+            && self.likely.would_be()
+            && entries.iter().all(|entry| matches!(entry, Entry::Prepare { .. }))
+            && matches!(Asked::of(entries).hold_all(&*self.resource, &[]), Ok(Some(_)))
+    }
+
     async fn run(&self, connection: &mut PgConnection, entries: &[Self::Entry]) -> Result<Vec<Reply>, sqlx::Error> {
         let is_careful = self.duplicates.are_expected();
+        let asked = Asked::of(entries);
+        let is_likely = !is_careful && !asked.branches.is_empty() && self.likely.next();
         let replies = HashMap::with_capacity(entries.len());
         let revision = Uuid::now_v7();
         self.waiting.begin(revision);
         let (resource, waiting) = (&*self.resource, &self.waiting);
-        let mut batch = Batch { resource, waiting, connection, replies, is_careful, revision };
-        let carried_out = batch.carry_out(entries).await;
+        let mut batch =
+            Batch { resource, waiting, connection, replies, is_careful, is_likely, is_at_once: false, revision };
+        let carried_out = batch.carry_out(entries, asked).await;
+        let carried_out = if batch.is_at_once { self.likely.learn(carried_out) } else { carried_out };
         self.duplicates.learn(is_careful, carried_out)?;
         steps::run(&*self.resource, batch.connection, entries, &mut batch.replies).await?;
         let unanswered = || Reply::Unknown("the batch left it out".to_owned());
@@ -103,31 +120,30 @@ struct Batch<'a, R: Resource> {
     replies: HashMap<Uuid, Reply>,
     /// PREPAREs may meet a row. (All others always may.)
     is_careful: bool,
+    /// PREPAREs are all held, most likely.
+    is_likely: bool,
+    /// It relies on that.
+    is_at_once: bool,
     /// Names this local transaction in the batches of rows that it writes.
     revision: Uuid,
 }
 
-/// A PREPARE, and the batch of rows that it comes into.
+/// The PREPAREs among entries, and the batches of rows that they come into.
 struct Asked<'a, B> {
+    batches: Vec<NewBatch<'a>>,
+    /// In the order in which they came.
+    branches: Vec<AskedBranch<'a, B>>,
+}
+
+struct AskedBranch<'a, B> {
     transaction: TransactionRef,
     branch: &'a Arc<B>,
     batch_id: Uuid,
 }
 
-impl<R: Resource> Batch<'_, R> {
-    /// Aborts come before commits: they may leave of a batch just what is committed.
-    async fn carry_out(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
-        self.prepare(entries).await?;
-        self.fence(entries).await?;
-        self.abort(entries).await?;
-        self.forget(entries).await?;
-        self.commit(entries).await?;
-        self.end(entries).await
-    }
-
-    async fn prepare(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
-        let mut batches: Vec<NewBatch<'_>> = Vec::new();
-        let mut asked = Vec::new();
+impl<'a, B: Send + Sync + 'static> Asked<'a, B> {
+    fn of(entries: &'a [Entry<B>]) -> Self {
+        let (mut batches, mut branches) = (Vec::<NewBatch<'_>>::new(), Vec::new());
         for entry in entries {
             if let Entry::Prepare { transaction, origin, bytes, branch } = entry {
                 let kind = (&**origin, batches::span(transaction));
@@ -136,15 +152,91 @@ impl<R: Resource> Batch<'_, R> {
                     batches.len() - 1
                 });
                 batches[place].rows.push((*transaction, bytes));
-                asked.push(Asked { transaction: *transaction, branch, batch_id: batches[place].batch_id });
+                branches.push(AskedBranch { transaction: *transaction, branch, batch_id: batches[place].batch_id });
             }
         }
+        // Another process that is sent the same inserts it in the same order.
+        batches.sort_unstable_by(|one, other| one.kind().cmp(&other.kind()));
+        Asked { batches, branches }
+    }
+
+    /// How all of them are held at once, and those committed take effect, if that can be done.
+    fn hold_all(
+        &self,
+        resource: &impl Resource<Branch = B>,
+        committed: &[PreparedBranch<B>],
+    ) -> Result<Option<HoldAll>, sqlx::Error> {
+        match self.batches.len() {
+            1 => resource.hold_all(&branches(&self.branches), committed),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn branches<B>(asked: &[AskedBranch<'_, B>]) -> Vec<PreparedBranch<B>> {
+    let prepared = |asked: &AskedBranch<'_, B>| PreparedBranch {
+        transaction_id: asked.transaction.transaction_id,
+        branch: Arc::clone(asked.branch),
+    };
+    asked.iter().map(prepared).collect()
+}
+
+impl<R: Resource> Batch<'_, R> {
+    /// Aborts come before commits: they may leave of a batch just what is committed.
+    async fn carry_out(
+        &mut self,
+        entries: &[Entry<R::Branch>],
+        asked: Asked<'_, R::Branch>,
+    ) -> Result<(), sqlx::Error> {
+        self.fence(entries).await?;
+        self.abort(entries).await?;
+        self.forget(entries).await?;
+        let closing = self.closing(entries);
+        if self.is_likely {
+            let committed: Vec<_> = closing.iter().flat_map(|batch| batch.branches.iter().cloned()).collect();
+            if let Some(hold_all) = asked.hold_all(self.resource, &committed)? {
+                return self.carry_out_at_once(entries, asked, hold_all, closing).await;
+            }
+        }
+        self.prepare(asked).await?;
+        let closed = self.close(closing).await?;
+        self.commit(entries, closed).await?;
+        self.end(entries).await
+    }
+
+    /// Carries out what is left in one statement, where all that is asked for is held, and all that seems to be left of batches is:
+    /// the statement tells whether that was right. If it was not, it fails.
+    async fn carry_out_at_once(
+        &mut self,
+        entries: &[Entry<R::Branch>],
+        asked: Asked<'_, R::Branch>,
+        hold_all: HoldAll,
+        closing: Vec<Closing<R::Branch>>,
+    ) -> Result<(), sqlx::Error> {
+        self.is_at_once = true;
+        debug_assert_eq!(branch::commit(Some(BranchState::Prepared), false), Settle::Apply);
+        for branch in closing.iter().flat_map(|batch| &batch.branches) {
+            self.replies.insert(branch.transaction_id, Reply::Settled(Settle::Apply));
+        }
+        self.commit(entries, Vec::new()).await?;
+        self.end(entries).await?;
+        let Asked { mut batches, branches: asked } = asked;
+        let [batch] = &mut batches[..] else { return Err(conflict()) };
+        at_once::write(self.connection, batch, hold_all, &closing, self.revision).await?;
+        debug_assert_eq!(branch::prepare(None, false), Prepare::TryHold);
+        for (asked, branch) in asked.iter().zip(branches(&asked)) {
+            self.waiting.wrote(asked.batch_id, branch);
+            self.answer(asked.transaction, Reply::Voted(Vote::Yes, None));
+        }
+        Ok(())
+    }
+
+    async fn prepare(&mut self, asked: Asked<'_, R::Branch>) -> Result<(), sqlx::Error> {
+        let Asked { mut batches, branches: mut asked } = asked;
         if asked.is_empty() {
             return Ok(());
         }
         debug_assert_eq!(branch::prepare(None, false), Prepare::TryHold);
-        // Another process that is sent the same inserts it in the same order.
-        batches.sort_unstable_by(|one, other| one.kind().cmp(&other.kind()));
         if !self.is_careful {
             for batch in &mut batches {
                 batches::insert(self.connection, batch, self.revision).await?;
@@ -171,15 +263,11 @@ impl<R: Resource> Batch<'_, R> {
     }
 
     /// Takes the holds of rows that were inserted as PREPARED in this batch; those refused become ABORTED.
-    async fn hold(&mut self, held: &[Asked<'_, R::Branch>]) -> Result<(), sqlx::Error> {
+    async fn hold(&mut self, held: &[AskedBranch<'_, R::Branch>]) -> Result<(), sqlx::Error> {
         if held.is_empty() {
             return Ok(());
         }
-        let prepared = |asked: &Asked<'_, R::Branch>| PreparedBranch {
-            transaction_id: asked.transaction.transaction_id,
-            branch: Arc::clone(asked.branch),
-        };
-        let branches: Vec<PreparedBranch<R::Branch>> = held.iter().map(prepared).collect();
+        let branches = branches(held);
         let votes = self.resource.prepare(self.connection, &branches).await?;
         assert_eq!(votes.len(), held.len(), "one vote for each branch");
         let refused: Vec<(TransactionRef, Option<&Refusal>)> = held
@@ -233,17 +321,19 @@ impl<R: Resource> Batch<'_, R> {
         Ok(())
     }
 
-    async fn commit(&mut self, entries: &[Entry<R::Branch>]) -> Result<(), sqlx::Error> {
-        let commits = entries.iter().filter_map(|entry| match entry {
-            Entry::Commit { transaction, .. } => Some(*transaction),
-            _ => None,
-        });
-        let references: Vec<TransactionRef> = commits.collect();
+    /// Commits what is not answered yet: applies the branches of the batches that are closed, and what is decided row by row.
+    async fn commit(
+        &mut self,
+        entries: &[Entry<R::Branch>],
+        closed: Vec<PreparedBranch<R::Branch>>,
+    ) -> Result<(), sqlx::Error> {
+        let is_open = |it: &TransactionRef| !self.replies.contains_key(&it.transaction_id);
+        let references: Vec<TransactionRef> = commits(entries).filter(is_open).collect();
         if references.is_empty() {
             return Ok(());
         }
         debug_assert_eq!(branch::commit(Some(BranchState::Prepared), false), Settle::Apply);
-        let mut applied = self.close(&references).await?;
+        let mut applied = closed;
         let mut done: HashSet<Uuid> = applied.iter().map(|branch| branch.transaction_id).collect();
         let left: Vec<_> = others(references.into_iter(), &done);
         let rows: Vec<_> = left.iter().map(|reference| (*reference, None)).collect();
@@ -265,9 +355,13 @@ impl<R: Resource> Batch<'_, R> {
         Ok(())
     }
 
-    /// Closes the batches of which all that is left is to be committed; answers what that commits.
-    async fn close(&mut self, references: &[TransactionRef]) -> Result<Vec<PreparedBranch<R::Branch>>, sqlx::Error> {
-        let batches = self.waiting.take_batches(references.iter().map(|reference| reference.transaction_id));
+    /// The batches of which all that is left is to be committed, as far as is known here.
+    fn closing(&self, entries: &[Entry<R::Branch>]) -> Vec<Closing<R::Branch>> {
+        self.waiting.take_batches(commits(entries).map(|reference| reference.transaction_id))
+    }
+
+    /// Closes batches; answers what that commits.
+    async fn close(&mut self, batches: Vec<Closing<R::Branch>>) -> Result<Vec<PreparedBranch<R::Branch>>, sqlx::Error> {
         if batches.is_empty() {
             return Ok(Vec::new());
         }
@@ -435,6 +529,13 @@ impl<R: Resource> Batch<'_, R> {
     fn answer(&mut self, reference: TransactionRef, reply: Reply) {
         self.replies.insert(reference.transaction_id, reply);
     }
+}
+
+fn commits<B>(entries: &[Entry<B>]) -> impl Iterator<Item = TransactionRef> {
+    entries.iter().filter_map(|entry| match entry {
+        Entry::Commit { transaction, .. } => Some(*transaction),
+        _ => None,
+    })
 }
 
 fn others(references: impl Iterator<Item = TransactionRef>, done: &HashSet<Uuid>) -> Vec<TransactionRef> {

@@ -15,7 +15,12 @@ mod zookeeper;
 use sqlx::{Connection, PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::{PreparedBranch, Refusal, Resource, StepBranch};
+use crate::clock::now_unix_ms;
+use crate::log::Origin;
+use crate::log::at_once;
+use crate::log::batches::NewBatch;
+use crate::log::waiting::Closing;
+use crate::{PreparedBranch, Refusal, Resource, StepBranch, TransactionRef};
 
 pub use disk::Disk;
 pub use face::{closed_pool, face};
@@ -59,6 +64,33 @@ pub async fn prepare<R: Resource>(
     .unwrap();
     local.commit().await.unwrap();
     votes
+}
+
+/// Prepares a batch and has others take effect in one statement, as the log's writer does. Whether it was as expected; if not,
+/// nothing was done.
+pub async fn prepare_at_once<R: Resource>(
+    resource: &R,
+    pool: &PgPool,
+    branches: &[PreparedBranch<R::Branch>],
+    committed: &[PreparedBranch<R::Branch>],
+) -> bool {
+    let hold_all = resource.hold_all(branches, committed).unwrap().expect("what can be held in one statement");
+    let transaction = |id| TransactionRef { transaction_id: id, deadline_unix_ms: now_unix_ms() + 60_000 };
+    let origin = Origin { participants: String::new(), owner_id: String::new() };
+    let rows = branches.iter().map(|branch| (transaction(branch.transaction_id), &b""[..])).collect();
+    let mut batch = NewBatch { batch_id: Uuid::now_v7(), origin: &origin, rows };
+    let closing = |branch: &PreparedBranch<R::Branch>| {
+        let id = branch.transaction_id;
+        Closing { batch_id: id, revision: id, branches: vec![branch.clone()] }
+    };
+    let closing: Vec<_> = committed.iter().map(closing).collect();
+    let mut local = pool.begin().await.unwrap();
+    match at_once::write(&mut local, &mut batch, hold_all, &closing, Uuid::now_v7()).await {
+        Ok(()) => local.commit().await.unwrap(),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("AS001") => return false,
+        Err(error) => panic!("{error}"),
+    }
+    true
 }
 
 /// Commits a batch in one local transaction.

@@ -1,13 +1,127 @@
 //! Authorisations of a batch: held, captured, voided, each with the sums per account.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use participant::Refusal;
-use sqlx::PgConnection;
+use participant::{HoldAll, Refusal};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::{Authorisation, Funds, decide, internal, sums};
 
 type Sums<'a> = BTreeMap<(&'a str, &'a str), i128>;
+
+macro_rules! authorise {
+    () => {
+        "UPDATE account SET held_minor = held_minor + s.amount_minor
+         FROM unnest($1::text[], $2::text[], $3::bigint[]) AS s (account, currency, amount_minor)
+         WHERE account.account = s.account AND account.currency = s.currency
+           AND account.balance_minor - account.held_minor >= s.amount_minor
+           AND account.account NOT LIKE 'assent:%'
+         RETURNING account.account, account.currency"
+    };
+}
+
+/// Adds captures to the revenue, and books each: the arguments of [`Revenue::add_to`], after three others.
+macro_rules! book {
+    () => {
+        "revenue AS (
+            INSERT INTO account (account, currency, balance_minor)
+            SELECT * FROM unnest($4::text[], $5::text[], $6::bigint[])
+            ON CONFLICT (account) DO UPDATE SET balance_minor = account.balance_minor + EXCLUDED.balance_minor
+         ), booked AS (
+            INSERT INTO booking (booking_id, debit_account, credit_account, amount_minor, kind)
+            SELECT booking_id, payer, revenue, amount_minor, 'capture'
+            FROM unnest($7::uuid[], $8::text[], $9::text[], $10::bigint[])
+                 AS c (booking_id, payer, revenue, amount_minor)
+         )"
+    };
+}
+
+/// How the amounts of a batch are held if there is enough everywhere, and charges that were held are captured; none if it can't be
+/// asked.
+pub fn authorise_all(
+    batch: &[&Authorisation],
+    mut charges: Vec<(Uuid, &Authorisation)>,
+) -> Result<Option<HoldAll>, sqlx::Error> {
+    charges.retain(|(_, charge)| charge.amount_minor != 0);
+    let wanted = sums(batch.iter().copied());
+    // A sum beyond 64 bits is more than any account has.
+    let Ok((accounts, currencies, amounts)) = columns(&wanted) else { return Ok(None) };
+    let mut arguments = PgArguments::default();
+    if charges.is_empty() {
+        let add = || {
+            arguments.add(accounts)?;
+            arguments.add(currencies)?;
+            arguments.add(amounts)
+        };
+        add().map_err(sqlx::Error::Encode)?;
+        return Ok(Some(HoldAll::silent(concat!("held AS (", authorise!(), "),"), ARE_HELD, arguments)));
+    }
+    let payers = sums(charges.iter().map(|(_, charge)| *charge));
+    let accounts: BTreeSet<(&str, &str)> = wanted.keys().chain(payers.keys()).copied().collect();
+    let amount = |of: &Sums<'_>, account: &(&str, &str)| of.get(account).map(|amount| minor(*amount)).transpose();
+    let wanted = accounts.iter().map(|account| amount(&wanted, account)).collect::<Result<Vec<_>, _>>()?;
+    let captured = accounts.iter().map(|account| amount(&payers, account)).collect::<Result<Vec<_>, _>>()?;
+    let revenue = Revenue::of(&payers)?;
+    let add = || {
+        arguments.add(accounts.iter().map(|(account, _)| *account).collect::<Vec<_>>())?;
+        arguments.add(accounts.iter().map(|(_, currency)| *currency).collect::<Vec<_>>())?;
+        arguments.add(wanted)?;
+        revenue.add_to(&mut arguments, &charges)?;
+        arguments.add(captured)
+    };
+    add().map_err(sqlx::Error::Encode)?;
+    let with = concat!(
+        "held AS (
+             UPDATE account SET balance_minor = balance_minor - coalesce(s.captured_minor, 0),
+                    held_minor = held_minor + coalesce(s.wanted_minor, 0) - coalesce(s.captured_minor, 0)
+             FROM unnest($1::text[], $2::text[], $3::bigint[], $11::bigint[])
+                  AS s (account, currency, wanted_minor, captured_minor)
+             WHERE account.account = s.account AND account.currency = s.currency
+               AND (s.wanted_minor IS NULL OR account.balance_minor - account.held_minor >= s.wanted_minor
+                                              AND account.account NOT LIKE 'assent:%')
+             RETURNING 1
+         ),",
+        book!(),
+        ","
+    );
+    Ok(Some(HoldAll::silent(with, ARE_HELD, arguments)))
+}
+
+/// Whether all accounts of [`authorise_all`] were changed.
+const ARE_HELD: &str = "(SELECT count(*) FROM held) = cardinality($1::text[])";
+
+/// What captures add to the revenue of their currencies.
+struct Revenue<'a> {
+    accounts: Vec<String>,
+    currencies: Vec<&'a str>,
+    amounts: Vec<i64>,
+}
+
+impl<'a> Revenue<'a> {
+    fn of(payers: &Sums<'a>) -> Result<Self, sqlx::Error> {
+        let mut sums: BTreeMap<&str, i128> = BTreeMap::new();
+        for ((_, currency), amount) in payers {
+            *sums.entry(currency).or_default() += amount;
+        }
+        Ok(Revenue {
+            accounts: sums.keys().map(|currency| internal::revenue(currency)).collect(),
+            currencies: sums.keys().copied().collect(),
+            amounts: sums.values().map(|amount| minor(*amount)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn add_to(self, arguments: &mut PgArguments, charges: &[(Uuid, &Authorisation)]) -> Result<(), BoxDynError> {
+        arguments.add(self.accounts)?;
+        arguments.add(self.currencies)?;
+        arguments.add(self.amounts)?;
+        arguments.add(charges.iter().map(|(id, _)| *id).collect::<Vec<_>>())?;
+        arguments.add(charges.iter().map(|(_, charge)| charge.account.as_str()).collect::<Vec<_>>())?;
+        arguments.add(charges.iter().map(|(_, charge)| internal::revenue(&charge.currency)).collect::<Vec<_>>())?;
+        arguments.add(charges.iter().map(|(_, charge)| charge.amount_minor).collect::<Vec<_>>())
+    }
+}
 
 /// Holds the amounts of a batch, deciding in its order.
 ///
@@ -23,19 +137,7 @@ pub async fn authorise(
         open.iter().filter(|(_, sum)| i64::try_from(**sum).is_ok()).map(|(k, v)| (*k, *v)).collect();
     let covered: Vec<(String, String)> = {
         let (accounts, currencies, amounts) = columns(&askable)?;
-        sqlx::query_as(
-            "UPDATE account SET held_minor = held_minor + s.amount_minor
-             FROM unnest($1::text[], $2::text[], $3::bigint[]) AS s (account, currency, amount_minor)
-             WHERE account.account = s.account AND account.currency = s.currency
-               AND account.balance_minor - account.held_minor >= s.amount_minor
-               AND account.account NOT LIKE 'assent:%'
-             RETURNING account.account, account.currency",
-        )
-        .bind(accounts)
-        .bind(currencies)
-        .bind(amounts)
-        .fetch_all(&mut *connection)
-        .await?
+        sqlx::query_as(authorise!()).bind(accounts).bind(currencies).bind(amounts).fetch_all(&mut *connection).await?
     };
     for (account, currency) in &covered {
         open.remove(&(account.as_str(), currency.as_str()));
@@ -68,43 +170,27 @@ pub async fn capture(connection: &mut PgConnection, mut paid: Vec<(Uuid, &Author
         return Ok(());
     }
     let payers = sums(paid.iter().map(|(_, charge)| *charge));
-    let mut revenues: BTreeMap<&str, i128> = BTreeMap::new();
-    for ((_, currency), amount) in &payers {
-        *revenues.entry(currency).or_default() += amount;
-    }
     let (accounts, currencies, amounts) = columns(&payers)?;
-    let revenue_accounts: Vec<String> = revenues.keys().map(|currency| internal::revenue(currency)).collect();
-    let revenue_amounts = revenues.values().map(|amount| minor(*amount)).collect::<Result<Vec<_>, _>>()?;
-    let captured: i64 = sqlx::query_scalar(
+    let revenue = Revenue::of(&payers)?;
+    let mut arguments = PgArguments::default();
+    let add = || {
+        arguments.add(accounts)?;
+        arguments.add(currencies)?;
+        arguments.add(amounts)?;
+        revenue.add_to(&mut arguments, &paid)
+    };
+    add().map_err(sqlx::Error::Encode)?;
+    let capture = concat!(
         "WITH payers AS (
             UPDATE account SET balance_minor = balance_minor - s.amount_minor, held_minor = held_minor - s.amount_minor
             FROM unnest($1::text[], $2::text[], $3::bigint[]) AS s (account, currency, amount_minor)
             WHERE account.account = s.account AND account.currency = s.currency
             RETURNING 1
-         ), revenue AS (
-            INSERT INTO account (account, currency, balance_minor)
-            SELECT * FROM unnest($4::text[], $5::text[], $6::bigint[])
-            ON CONFLICT (account) DO UPDATE SET balance_minor = account.balance_minor + EXCLUDED.balance_minor
-         ), booked AS (
-            INSERT INTO booking (booking_id, debit_account, credit_account, amount_minor, kind)
-            SELECT booking_id, payer, revenue, amount_minor, 'capture'
-            FROM unnest($7::uuid[], $8::text[], $9::text[], $10::bigint[])
-                 AS c (booking_id, payer, revenue, amount_minor)
-         )
-         SELECT count(*) FROM payers",
-    )
-    .bind(accounts)
-    .bind(currencies)
-    .bind(amounts)
-    .bind(revenue_accounts)
-    .bind(revenues.keys().copied().collect::<Vec<_>>())
-    .bind(revenue_amounts)
-    .bind(paid.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-    .bind(paid.iter().map(|(_, charge)| charge.account.as_str()).collect::<Vec<_>>())
-    .bind(paid.iter().map(|(_, charge)| internal::revenue(&charge.currency)).collect::<Vec<_>>())
-    .bind(paid.iter().map(|(_, charge)| charge.amount_minor).collect::<Vec<_>>())
-    .fetch_one(connection)
-    .await?;
+         ), ",
+        book!(),
+        " SELECT count(*) FROM payers"
+    );
+    let captured: i64 = sqlx::query_scalar_with(capture, arguments).fetch_one(connection).await?;
     all_there(captured, payers.len())
 }
 

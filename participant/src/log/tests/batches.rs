@@ -26,15 +26,22 @@ impl World {
     }
 
     /// The states of the batches, and how many of their rows are undecided, in the order in which they were prepared.
-    async fn batches(&self) -> Vec<(i16, i32)> {
+    pub(super) async fn batches(&self) -> Vec<(i16, i32)> {
         let rows = sqlx::query_as("SELECT state, undecided FROM branch_batch ORDER BY batch_id");
         rows.fetch_all(&self.pool).await.unwrap()
     }
 
     /// Returns when a writer waits for a lock.
     async fn writer_waits(&self) {
-        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'writer' AND wait_event_type = 'Lock')";
-        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&self.pool).await.unwrap() {}
+        self.waits("writer").await;
+    }
+
+    /// Returns when a session of this name does.
+    pub(super) async fn waits(&self, application_name: &str) {
+        let waits =
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock')";
+        let waits = || sqlx::query_scalar::<_, bool>(waits).bind(application_name).fetch_one(&self.pool);
+        while !waits().await.unwrap() {}
     }
 
     /// Each of these is committed or aborted, each seat was sold or given back once, and the log's counts are right.
