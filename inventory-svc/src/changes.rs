@@ -1,7 +1,7 @@
 //! Tells those in this process who want to know of a change of stock at once.
 //!
-//! The ledger tells it while it writes a movement, which is before the local transaction commits, and it may be rolled back. So
-//! whoever listens learns what to look at, and not what is so. What other processes change is not told here.
+//! The ledger tells it when it has written a movement: before anybody is told of the order, and mostly before the local transaction
+//! commits, which may be rolled back. So whoever listens learns what to look at, and not what is so. What other processes change is not told here.
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 /// Who is told.

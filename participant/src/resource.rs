@@ -63,7 +63,8 @@ pub struct HoldAll {
     pub rows: &'static str,
     /// The arguments.
     pub arguments: PgArguments,
-    /// Is called for each row that was answered, before the local transaction commits.
+    /// Is called for each row that was answered, before anybody is told of the batch. The local transaction may be open still, and may
+    /// be rolled back, or be committed.
     pub on_row: fn(&PgRow) -> Result<(), sqlx::Error>,
 }
 
