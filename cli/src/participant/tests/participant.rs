@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proto::assent::transaction::v1 as wire;
 use protocol::branch::BranchState;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::faults::Fault;
@@ -16,10 +17,10 @@ use crate::participant::probe::now_unix_ms;
 pub const REFUSED: &[u8] = b"too much";
 /// How far the watermark is behind the clock.
 const LAG_MS: i64 = 60_000;
-/// Between a look and a write, where these are two steps.
-const BETWEEN: Duration = Duration::from_millis(20);
+/// At most between a look and a write, where these are two steps and nobody else looks meanwhile.
+const BETWEEN: Duration = Duration::from_millis(500);
 /// Between an answer and its write, where that comes later.
-const WRITTEN_AFTER: Duration = Duration::from_millis(200);
+const WRITTEN_AFTER: Duration = Duration::from_secs(1);
 
 /// What a message comes to.
 #[derive(Debug, Clone, Copy)]
@@ -59,13 +60,15 @@ pub struct Participant {
     /// Its fault.
     pub fault: Fault,
     state: Arc<Mutex<State>>,
+    /// How often each transaction was looked at.
+    looks: watch::Sender<BTreeMap<Uuid, usize>>,
     books: PathBuf,
 }
 
 impl Participant {
     /// A new one, whose figures are written to this file.
     pub fn new(fault: Fault, books: PathBuf) -> Self {
-        let participant = Participant { fault, state: Arc::default(), books };
+        let participant = Participant { fault, state: Arc::default(), looks: watch::Sender::default(), books };
         participant.publish(&participant.state());
         participant
     }
@@ -93,16 +96,21 @@ impl Participant {
     pub async fn act(&self, message: Message, asked: &wire::PrepareBranch, refusal: Option<wire::Refusal>) -> Answer {
         let reference = asked.transaction.clone().unwrap_or_default();
         let id = Uuid::try_parse(&reference.transaction_id).unwrap_or_default();
-        let effect = {
+        let (effect, looks) = {
             let mut state = self.state();
+            self.looks.send_modify(|looks| *looks.entry(id).or_default() += 1);
+            let looks = self.looks.borrow().get(&id).copied();
             let effect = self.effect(&state, message, id, &reference, asked);
             if self.fault != Fault::LooksThenWrites(message) {
                 self.write(&mut state, message, id, effect, asked, refusal);
                 return effect.answer;
             }
-            effect
+            (effect, looks)
         };
-        tokio::time::sleep(BETWEEN).await;
+        let mut all_looks = self.looks.subscribe();
+        let another = all_looks.wait_for(|now| now.get(&id).copied() > looks);
+        // Perhaps nobody else comes, or all have come before.
+        let _ = tokio::time::timeout(BETWEEN, another).await;
         self.write(&mut self.state(), message, id, effect, asked, refusal);
         effect.answer
     }
