@@ -3,7 +3,6 @@ use std::sync::Arc;
 
 use prost::Message;
 use proto::assent::inventory::v1::{InventoryBranch, StockLine};
-use proto::assent::order::v1::order_service_client::OrderServiceClient;
 use proto::assent::transaction::v1::coordinator_service_client::CoordinatorServiceClient;
 use proto::assent::transaction::v1::{ExecuteTransactionRequest, TransactionBranch, TransactionMode};
 use rand::Rng;
@@ -12,6 +11,7 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::Caller;
+use crate::orders::Orders;
 use crate::outcome::Outcome;
 use crate::shop::Shop;
 
@@ -24,28 +24,20 @@ pub trait Ask: Clone + Send + 'static {
 /// Places orders.
 #[derive(Debug, Clone)]
 pub struct PlaceOrder {
-    orders: OrderServiceClient<Channel>,
-    caller: Caller,
+    orders: Orders,
     shop: Arc<Shop>,
 }
 
 impl PlaceOrder {
     /// One that asks over each of these connections.
-    pub fn over(connections: &[OrderServiceClient<Channel>], caller: &Caller, shop: &Arc<Shop>) -> Vec<Self> {
-        let over = |orders: &OrderServiceClient<Channel>| PlaceOrder {
-            orders: orders.clone(),
-            caller: caller.clone(),
-            shop: shop.clone(),
-        };
-        connections.iter().map(over).collect()
+    pub fn over(connections: &[Orders], shop: &Arc<Shop>) -> Vec<Self> {
+        connections.iter().map(|orders| PlaceOrder { orders: orders.clone(), shop: shop.clone() }).collect()
     }
 }
 
 impl Ask for PlaceOrder {
     async fn ask(&mut self, rng: &mut StdRng) -> Outcome {
-        let order = self.shop.order(rng, request_id());
-        let answer = self.orders.place_order(self.caller.request(order)).await;
-        answer.map_or_else(|status| Outcome::of_status(&status), |_| Outcome::Confirmed)
+        self.orders.place(&self.shop.order(rng, request_id())).await
     }
 }
 

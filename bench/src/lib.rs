@@ -7,6 +7,7 @@
 //! shop         what is bought by whom: the names of a run, and the draw of an order
 //! baskets      the orders of a real shop
 //! setup        opens the run's accounts, stocks its articles
+//! orders       the way to the OrderService, at little cost
 //! ask          what a client asks for: an order, a transaction
 //! closed_loop  so many clients, each asking anew when it is answered
 //! open_loop    so many orders a second, whether those before them are answered or not
@@ -29,6 +30,7 @@ pub mod cpu;
 pub mod latency;
 pub mod memory;
 pub mod open_loop;
+pub mod orders;
 pub mod outcome;
 pub mod plot;
 pub mod report;

@@ -25,8 +25,8 @@ pub enum Outcome {
 impl Outcome {
     /// What an answer other than a confirmation says.
     pub fn of_status(status: &Status) -> Self {
-        let details = status.get_error_details();
-        let reason = details.error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason.clone());
+        let info = status.get_details_error_info();
+        let reason = info.map_or_else(|| format!("{:?}", status.code()), |info| info.reason);
         match status.code() {
             Code::FailedPrecondition => Outcome::Refused(reason),
             Code::ResourceExhausted => Outcome::Overloaded(reason),

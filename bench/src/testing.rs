@@ -4,15 +4,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proto::assent::order::v1::order_service_client::OrderServiceClient;
 use proto::assent::order::v1::order_service_server::{OrderService, OrderServiceServer};
 use proto::assent::order::v1::{
     GetOrderRequest, GetOrderResponse, ListOrdersRequest, ListOrdersResponse, PlaceOrderRequest, PlaceOrderResponse,
 };
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::Caller;
+use crate::orders::Orders;
 
 /// Takes a while for each order; the script says what is answered to which of them.
 pub struct Scripted {
@@ -43,17 +44,23 @@ impl Scripted {
     }
 
     /// Serves it on a free port; two connections to it.
-    pub async fn serve(self) -> (Arc<Self>, Vec<OrderServiceClient<Channel>>) {
+    pub async fn serve(self) -> (Arc<Self>, Vec<Orders>) {
+        let (scripted, address) = self.listen().await;
+        let mut connections = Vec::new();
+        for _ in 0..2 {
+            connections.push(Orders::connect(&address, &caller()).await.unwrap());
+        }
+        (scripted, connections)
+    }
+
+    /// Serves it on a free port; its address.
+    pub async fn listen(self) -> (Arc<Self>, String) {
         let scripted = Arc::new(self);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = tonic::transport::Server::builder().add_service(OrderServiceServer::from_arc(scripted.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        let mut connections = Vec::new();
-        for _ in 0..2 {
-            connections.push(OrderServiceClient::connect(address.clone()).await.unwrap());
-        }
-        (scripted, connections)
+        (scripted, address)
     }
 
     pub fn asked(&self) -> usize {
@@ -71,6 +78,10 @@ impl Scripted {
     pub fn client_ids(&self) -> BTreeSet<String> {
         self.client_ids.lock().unwrap().clone()
     }
+}
+
+pub fn caller() -> Caller {
+    Caller { client_id: "bench".parse().unwrap(), timeout: Duration::from_secs(20) }
 }
 
 pub fn refused(reason: &str) -> Status {

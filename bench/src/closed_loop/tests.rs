@@ -2,7 +2,6 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::Caller;
 use crate::ask::PlaceOrder;
 use crate::outcome::Counts;
 use crate::shop::{Plan, Shop, Workload};
@@ -12,9 +11,8 @@ use tonic::Status;
 /// Runs the loop against `script`.
 async fn played(script: fn(usize) -> Result<(), Status>, takes_ms: u64, settings: Settings) -> (Seen, Arc<Scripted>) {
     let (scripted, connections) = Scripted::new(script).taking(Duration::from_millis(takes_ms)).serve().await;
-    let caller = Caller { client_id: "bench".parse().unwrap(), timeout: Duration::from_secs(5) };
     let shop = Arc::new(Shop::new(&Plan::of_test(Workload::Uniform)).unwrap());
-    let (seen, _) = run(&PlaceOrder::over(&connections, &caller, &shop), settings, &Watch::default()).await;
+    let (seen, _) = run(&PlaceOrder::over(&connections, &shop), settings, &Watch::default()).await;
     (seen, scripted)
 }
 
@@ -69,9 +67,8 @@ async fn a_system_that_is_down_is_not_hammered() {
 #[tokio::test]
 async fn samples_are_parts_of_the_measured_time_and_lose_nothing() {
     let (_, connections) = Scripted::new(|_| Ok(())).taking(Duration::from_millis(5)).serve().await;
-    let caller = Caller { client_id: "bench".parse().unwrap(), timeout: Duration::from_secs(5) };
     let shop = Arc::new(Shop::new(&Plan::of_test(Workload::Uniform)).unwrap());
-    let asks = PlaceOrder::over(&connections, &caller, &shop);
+    let asks = PlaceOrder::over(&connections, &shop);
     let every = Duration::from_millis(100);
     let Ran { seen, samples, .. } = sampled(&asks, settings(4, 50, 450), &Watch::default(), every).await;
     let (count, from) = (samples.len(), |place: usize| if place == 0 { 0.0 } else { samples[place - 1].until_seconds });

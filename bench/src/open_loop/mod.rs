@@ -7,17 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use proto::assent::order::v1::PlaceOrderRequest;
-use proto::assent::order::v1::order_service_client::OrderServiceClient;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 use tokio::task::JoinSet;
-use tonic::Request;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::Caller;
 use crate::cpu::{Usage, Watch};
+use crate::orders::Orders;
 use crate::outcome::Outcome;
 use crate::seen::Seen;
 use crate::shop::Shop;
@@ -57,13 +54,7 @@ pub struct Settings {
 
 /// Runs all phases; answers for each of them what was seen of the orders that were due in it, and what the watched
 /// processes used meanwhile.
-pub async fn run(
-    connections: &[OrderServiceClient<Channel>],
-    caller: &Caller,
-    shop: &Arc<Shop>,
-    settings: &Settings,
-    watch: &Watch,
-) -> Vec<(Seen, Usage)> {
+pub async fn run(connections: &[Orders], shop: &Arc<Shop>, settings: &Settings, watch: &Watch) -> Vec<(Seen, Usage)> {
     let mut rng = StdRng::seed_from_u64(0);
     let mut connections = connections.iter().cycle();
     let books = Arc::new(Books::new(Instant::now(), &settings.phases));
@@ -76,10 +67,10 @@ pub async fn run(
             tokio::time::sleep_until(due.into()).await;
             while sent.try_join_next().is_some() {}
             match connections.next() {
-                Some(client) if sent.len() < settings.max_under_way => {
+                Some(orders) if sent.len() < settings.max_under_way => {
                     // Time-ordered, as a shop's order numbers are.
-                    let request = caller.request(shop.order(&mut rng, Uuid::now_v7().to_string()));
-                    sent.spawn(place(client.clone(), request, books.clone(), number, due));
+                    let order = shop.order(&mut rng, Uuid::now_v7().to_string());
+                    sent.spawn(place(orders.clone(), order, books.clone(), number, due));
                 }
                 _ => books.not_sent(number),
             }
@@ -92,17 +83,10 @@ pub async fn run(
     books.close().into_iter().zip(usages).collect()
 }
 
-async fn place(
-    mut client: OrderServiceClient<Channel>,
-    request: Request<PlaceOrderRequest>,
-    books: Arc<Books>,
-    phase: usize,
-    due: Instant,
-) {
+async fn place(orders: Orders, order: PlaceOrderRequest, books: Arc<Books>, phase: usize, due: Instant) {
     let late = due.elapsed();
-    let answer = client.place_order(request).await;
+    let outcome = orders.place(&order).await;
     let ended = Instant::now();
-    let outcome = answer.map_or_else(|status| Outcome::of_status(&status), |_| Outcome::Confirmed);
     books.take_down(phase, outcome, late, due, ended);
 }
 

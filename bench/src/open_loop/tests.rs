@@ -9,10 +9,9 @@ fn phase(orders_per_second: f64, lasts_ms: u64) -> Phase {
 
 async fn played(scripted: Scripted, max_under_way: usize, phases: Vec<Phase>) -> (Vec<Seen>, Arc<Scripted>) {
     let (scripted, connections) = scripted.serve().await;
-    let caller = Caller { client_id: "bench".parse().unwrap(), timeout: Duration::from_secs(20) };
     let shop = Arc::new(Shop::new(&Plan::of_test(Workload::Uniform)).unwrap());
     let settings = Settings { arrivals: Arrivals::Steady, phases, max_under_way };
-    let seen = run(&connections, &caller, &shop, &settings, &Watch::default()).await;
+    let seen = run(&connections, &shop, &settings, &Watch::default()).await;
     (seen.into_iter().map(|(seen, _)| seen).collect(), scripted)
 }
 

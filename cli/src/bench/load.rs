@@ -5,14 +5,13 @@ use std::time::Duration;
 use bench::ask::PlaceOrder;
 use bench::closed_loop::Ran;
 use bench::open_loop::Phase;
+use bench::orders::Orders;
 use bench::report::{Load, Report, Setting};
 use bench::shop::{Plan, Shop};
 use bench::steadiness::Sample;
 use bench::{Caller, closed_loop, open_loop, setup};
-use proto::assent::order::v1::order_service_client::OrderServiceClient;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use super::local::{self, Local};
@@ -29,10 +28,8 @@ const STATISTICS_REST: Duration = Duration::from_millis(1_200);
 pub struct Stocked {
     /// The shop.
     pub shop: Arc<Shop>,
-    /// Who asks.
-    pub caller: Caller,
     /// The connections to the coordinator.
-    pub connections: Vec<OrderServiceClient<Channel>>,
+    pub connections: Vec<Orders>,
 }
 
 impl Stocked {
@@ -52,10 +49,10 @@ impl Stocked {
         for number in 0..connections {
             // By turns to this coordinator and to the others.
             let coordinator = match number.checked_rem(more.len() + 1) {
-                Some(place @ 1..) => more[place - 1].clone(),
-                _ => services.coordinator.clone(),
+                Some(place @ 1..) => &more[place - 1],
+                _ => &services.coordinator,
             };
-            clients.push(Services { coordinator, ..services.clone() }.orders().await?);
+            clients.push(connect(coordinator, &caller).await?);
         }
         now(format!("stocking {} SKUs, opening {} accounts", shop.skus.len(), shop.accounts.len()));
         let ready = setup::run(services.stock().await?, services.accounts().await?, &caller, &shop).await;
@@ -63,19 +60,27 @@ impl Stocked {
             message: failed.to_string(),
             ..Failure::of_status(&failed.status, Call::Write).hint("repeat the same command")
         })?;
-        Ok(Stocked { shop, caller, connections: clients })
+        Ok(Stocked { shop, connections: clients })
     }
 
     /// Waits until the databases have told what they wrote. One more order makes their sessions tell it.
     pub async fn settle_statistics(&self) {
         tokio::time::sleep(STATISTICS_REST).await;
-        if let Some(mut client) = self.connections.first().cloned() {
+        if let Some(orders) = self.connections.first() {
             let order = self.shop.order(&mut StdRng::seed_from_u64(0), Uuid::now_v7().to_string());
             // Whatever its answer: it is not counted.
-            let _ = client.place_order(self.caller.request(order)).await;
+            orders.place(&order).await;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// One more connection to a coordinator.
+pub async fn connect(coordinator: &str, caller: &Caller) -> Result<Orders, Failure> {
+    Orders::connect(coordinator, caller).await.map_err(|_| {
+        Failure::new(format!("no coordinator answers at {coordinator}"))
+            .hint("start one with `assent dev`, or set ASSENT_COORDINATOR to its address")
+    })
 }
 
 /// Runs load on the system at `services`; `local` if it can be looked into.
@@ -127,13 +132,13 @@ pub async fn run_stocked(
 
 /// What was seen in the measured time, and how many orders were answered in all.
 async fn placed(stocked: &Stocked, local: Option<&Local>, setting: &Setting, every: Duration) -> (Ran, u64) {
-    let Stocked { shop, caller, connections } = stocked;
+    let Stocked { shop, connections } = stocked;
     let watch = local::watch(local);
     let Setting { warm_up, measured, .. } = *setting;
     match setting.load {
         Load::Closed { clients } => {
             let settings = closed_loop::Settings { clients, warm_up, measured };
-            let asks = PlaceOrder::over(connections, caller, shop);
+            let asks = PlaceOrder::over(connections, shop);
             let ran = closed_loop::sampled(&asks, settings, &watch, every).await;
             let answered = ran.seen.answered_in_all;
             (ran, answered)
@@ -141,7 +146,7 @@ async fn placed(stocked: &Stocked, local: Option<&Local>, setting: &Setting, eve
         Load::Open { orders_per_second, arrivals } => {
             let phases = [warm_up, measured].map(|lasts| Phase { orders_per_second, lasts });
             let settings = open_loop::Settings { arrivals, phases: phases.to_vec(), max_under_way: MAX_UNDER_WAY };
-            let mut phases = open_loop::run(connections, caller, shop, &settings, &watch).await;
+            let mut phases = open_loop::run(connections, shop, &settings, &watch).await;
             let answered = phases.iter().map(|(seen, _)| seen.answered_in_all).sum();
             let (seen, usage) = phases.pop().unwrap_or_default();
             (Ran { seen, usage, samples: Vec::new() }, answered)

@@ -158,8 +158,8 @@ pub async fn run(
     let looks = Looks::start(local);
     let begun = Instant::now();
     let watch = local::watch(local);
-    let Stocked { shop, caller, connections: clients } = &stocked;
-    let seen = open_loop::run(clients, caller, shop, &settings, &watch).await;
+    let Stocked { shop, connections: clients } = &stocked;
+    let seen = open_loop::run(clients, shop, &settings, &watch).await;
     let looks = looks.stop();
 
     let mut from = begun;

@@ -111,20 +111,21 @@ impl Recovery {
             baskets: Default::default(),
             mode: Mode::Atomic.into(),
         };
-        let stocked = Stocked::new(services, &[], &plan, CONNECTIONS, |_| {}).await?;
+        let patient =
+            Services { timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX), ..services.clone() };
+        let stocked = Stocked::new(&patient, &[], &plan, CONNECTIONS, |_| {}).await?;
         let processes = processes(system)?;
         let payment = processes.iter().find(|process| process.name == "payment-svc");
         send(payment.into_iter(), Signal::SIGSTOP);
 
         let mut rng = StdRng::seed_from_u64(0);
         let mut placed = JoinSet::new();
-        for client in stocked.connections.iter().cycle().take(self.in_doubt as usize) {
+        for orders in stocked.connections.iter().cycle().take(self.in_doubt as usize) {
             let mut order = stocked.shop.order(&mut rng, Uuid::now_v7().to_string());
             order.timeout_ms = TIMEOUT_MS as i32;
-            let (mut client, mut request) = (client.clone(), stocked.caller.request(order));
-            request.set_timeout(PATIENCE);
+            let orders = orders.clone();
             // None is answered: that is what this is about.
-            placed.spawn(async move { drop(client.place_order(request).await) });
+            placed.spawn(async move { drop(orders.place(&order).await) });
         }
         let in_doubt = self.all_in_doubt(services).await;
         send(processes.iter(), Signal::SIGKILL);

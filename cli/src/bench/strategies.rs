@@ -16,7 +16,7 @@ use proto::assent::inventory::v1::GetStrategyRequest;
 use proto::assent::order::v1::OrderMode;
 use serde::Serialize;
 
-use super::{ms, spinner};
+use super::{load, ms, spinner};
 use crate::client::Services;
 use crate::dev::STRATEGIES;
 use crate::failure::{Call, Failure};
@@ -141,8 +141,9 @@ impl Strategies {
             message: failed.to_string(),
             ..Failure::of_status(&failed.status, Call::Write)
         })?;
-        let connections = [services.orders().await?, services.orders().await?];
-        let asks = PlaceOrder::over(&connections, &caller, &shop);
+        let coordinator = &services.coordinator;
+        let connections = [load::connect(coordinator, &caller).await?, load::connect(coordinator, &caller).await?];
+        let asks = PlaceOrder::over(&connections, &shop);
         let warm_up = closed_loop::Settings {
             clients: usize::from(self.clients),
             warm_up: Duration::ZERO,
