@@ -5,14 +5,13 @@
 pub mod branches;
 mod calls;
 pub mod changes;
+mod connection;
 mod decide;
 pub mod encoded;
 mod fence;
 mod lane;
 mod prepare;
 mod steps;
-
-use std::time::Duration;
 
 use participant::Refusal;
 use participant::server::MAX_MESSAGE_BYTES;
@@ -91,14 +90,7 @@ impl Participants {
             );
             let endpoint = Endpoint::from_shared(address.uri.clone())
                 .map_err(|error| anyhow::anyhow!("{:?} is no address of a participant: {error}", address.uri))?;
-            let channel = endpoint
-                .connect_timeout(Duration::from_secs(1))
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(Duration::from_secs(5))
-                .keep_alive_timeout(Duration::from_secs(3))
-                .initial_stream_window_size(4 * 1024 * 1024)
-                .initial_connection_window_size(16 * 1024 * 1024)
-                .connect_lazy();
+            let channel = connection::lazily(endpoint);
             let client = Client::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES);

@@ -7,6 +7,7 @@
 //! A connection lost in COMMIT leaves the outcome unknown. The batch is then run again on a new connection: every kind
 //! of work here reads first what stands, so a second run answers what the first one wrote, or does it now. Only when no
 //! answer can be had within [`Options::doubt_after`] are the entries answered as doubt.
+mod alarm;
 mod session;
 mod waiting;
 
@@ -25,6 +26,7 @@ use crate::crash_point;
 use crate::metrics;
 use crate::pool::silent;
 use crate::postgres::{Failure, classify};
+use alarm::Alarm;
 use session::{IDLE, Session};
 use waiting::Waiting;
 
@@ -169,7 +171,8 @@ impl<W: Work> GroupCommit<W> {
     pub fn start(work: Arc<W>, connect: PgConnectOptions, options: Options) -> Self {
         let (queue, items) = mpsc::channel(options.queue);
         let connect = connect.options(SESSION);
-        tokio::spawn(Writer { work, connect, options, items, session: None, urgent_at: None }.write());
+        let writer = Writer { work, connect, options, items, session: None, alarm: Alarm::new(), urgent_at: None };
+        tokio::spawn(writer.write());
         GroupCommit { queue }
     }
 
@@ -213,6 +216,7 @@ struct Writer<W: Work> {
     options: Options,
     items: mpsc::Receiver<Vec<Item<W>>>,
     session: Option<Session>,
+    alarm: Alarm,
     /// When somebody's answer last waited for a batch.
     urgent_at: Option<Instant>,
 }
@@ -250,16 +254,17 @@ impl<W: Work> Writer<W> {
             }
             let is_begun = self.session.as_ref().is_some_and(Session::is_begun);
             let wake_at = if is_begun { Some(due_at.map_or(now + IDLE, |at| at.min(now + IDLE))) } else { due_at };
-            let more = match wake_at {
-                Some(at) => tokio::time::timeout_at(at, self.items.recv()).await,
-                None => Ok(self.items.recv().await),
+            let more = tokio::select! {
+                biased;
+                more = self.items.recv() => Some(more),
+                () = self.alarm.at(wake_at) => None,
             };
             match more {
-                Ok(Some(items)) => waiting.add(items, &self.options, Instant::now()),
+                Some(Some(items)) => waiting.add(items, &self.options, Instant::now()),
                 // Nobody is left to add anything: what still waits is written now.
-                Ok(None) => return waiting.len() > 0,
-                Err(_) if is_begun && due_at.is_none_or(|at| at > Instant::now()) => self.give_back().await,
-                Err(_) => (),
+                Some(None) => return waiting.len() > 0,
+                None if is_begun && due_at.is_none_or(|at| at > Instant::now()) => self.give_back().await,
+                None => (),
             }
         }
     }
