@@ -6,6 +6,7 @@
 //! Rows are written by one writer only ([`work`]), by the rules of [`protocol::branch`] and [`protocol::step`] and in the
 //! same local transaction as the business rows. Everything else reads ([`read`]) or deletes what may go ([`collect`],
 //! [`partitions`]).
+mod asked;
 pub(crate) mod at_once;
 pub(crate) mod batches;
 mod collect;

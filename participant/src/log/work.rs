@@ -16,8 +16,9 @@ use protocol::branch::{self, BranchState, End, Fence, Prepare, Settle};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::asked::{Asked, AskedBranch, branches};
 use super::at_once::{self, Likely};
-use super::batches::{self, Decided, Decision, NewBatch};
+use super::batches::{self, Decided, Decision};
 use super::entry::{Entry, Reply};
 use super::read::decode_all;
 use super::steps;
@@ -126,59 +127,6 @@ struct Batch<'a, R: Resource> {
     is_at_once: bool,
     /// Names this local transaction in the batches of rows that it writes.
     revision: Uuid,
-}
-
-/// The PREPAREs among entries, and the batches of rows that they come into.
-struct Asked<'a, B> {
-    batches: Vec<NewBatch<'a>>,
-    /// In the order in which they came.
-    branches: Vec<AskedBranch<'a, B>>,
-}
-
-struct AskedBranch<'a, B> {
-    transaction: TransactionRef,
-    branch: &'a Arc<B>,
-    batch_id: Uuid,
-}
-
-impl<'a, B: Send + Sync + 'static> Asked<'a, B> {
-    fn of(entries: &'a [Entry<B>]) -> Self {
-        let (mut batches, mut branches) = (Vec::<NewBatch<'_>>::new(), Vec::new());
-        for entry in entries {
-            if let Entry::Prepare { transaction, origin, bytes, branch } = entry {
-                let kind = (&**origin, batches::span(transaction));
-                let place = batches.iter().position(|batch| batch.kind() == kind).unwrap_or_else(|| {
-                    batches.push(NewBatch { batch_id: Uuid::now_v7(), origin, rows: Vec::new() });
-                    batches.len() - 1
-                });
-                batches[place].rows.push((*transaction, bytes));
-                branches.push(AskedBranch { transaction: *transaction, branch, batch_id: batches[place].batch_id });
-            }
-        }
-        // Another process that is sent the same inserts it in the same order.
-        batches.sort_unstable_by(|one, other| one.kind().cmp(&other.kind()));
-        Asked { batches, branches }
-    }
-
-    /// How all of them are held at once, and those committed take effect, if that can be done.
-    fn hold_all(
-        &self,
-        resource: &impl Resource<Branch = B>,
-        committed: &[PreparedBranch<B>],
-    ) -> Result<Option<HoldAll>, sqlx::Error> {
-        match self.batches.len() {
-            1 => resource.hold_all(&branches(&self.branches), committed),
-            _ => Ok(None),
-        }
-    }
-}
-
-fn branches<B>(asked: &[AskedBranch<'_, B>]) -> Vec<PreparedBranch<B>> {
-    let prepared = |asked: &AskedBranch<'_, B>| PreparedBranch {
-        transaction_id: asked.transaction.transaction_id,
-        branch: Arc::clone(asked.branch),
-    };
-    asked.iter().map(prepared).collect()
 }
 
 impl<R: Resource> Batch<'_, R> {
