@@ -18,38 +18,43 @@ type Ask = (Arc<NewRecord>, Arc<Attempt>);
 /// A handle on the lane, which ends when the handle is dropped.
 pub struct StagingLane {
     asks: mpsc::UnboundedSender<Ask>,
+    rounds: Rounds,
 }
 
 impl StagingLane {
     /// Starts the lane's task.
     pub fn start(store: Store, rounds: Rounds) -> Self {
         let (asks, queue) = mpsc::unbounded_channel();
-        tokio::spawn(run(store, rounds, queue));
-        StagingLane { asks }
+        tokio::spawn(run(store, rounds.clone(), queue));
+        StagingLane { asks, rounds }
     }
 
     /// Has a record inserted, forced, and its attempt told. Nothing is told by a database that has stopped answering.
     pub fn stage(&self, record: Arc<NewRecord>, attempt: Arc<Attempt>) {
         // A lane that is gone tells nothing, which is doubt as well.
         let _ = self.asks.send((record, attempt));
+        self.rounds.order();
     }
 }
 
 async fn run(store: Store, rounds: Rounds, mut queue: mpsc::UnboundedReceiver<Ask>) {
-    let mut gone = 0;
+    let mut lane = rounds.lane();
     while let Some(first) = queue.recv().await {
-        let under_way = rounds.join(gone).await;
-        gone = under_way.round;
+        let under_way = lane.may_go().await;
         let mut batch = vec![first];
         while batch.len() < MAX_RECORDS {
             let Ok(ask) = queue.try_recv() else { break };
             batch.push(ask);
         }
-        let (records, attempts): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        let staged = store.stage_all(records).await;
-        for (attempt, staged) in attempts.into_iter().zip(staged) {
-            attempt.staged(staged);
-        }
-        drop(under_way);
+        lane.go(under_way, stage(store.clone(), batch));
+    }
+    lane.end().await;
+}
+
+async fn stage(store: Store, batch: Vec<Ask>) {
+    let (records, attempts): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+    let staged = store.stage_all(records).await;
+    for (attempt, staged) in attempts.into_iter().zip(staged) {
+        attempt.staged(staged);
     }
 }

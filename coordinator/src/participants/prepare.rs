@@ -1,5 +1,5 @@
-//! The PREPARE lane: one batched RPC in flight, the next batch collects meanwhile. A lane lingers for the other
-//! lanes alone, see [`crate::rounds`].
+//! The PREPARE lane: batched RPCs, of which the next collects while others are in flight. When it sets out is up to
+//! [`crate::rounds`].
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tonic::{Code, Request, Status};
 
 use super::encoded::Parts;
 use super::{Voted, refusal_of, vote_of};
-use crate::rounds::Rounds;
+use crate::rounds::{Lane, Rounds};
 
 /// Branches in one RPC, at most.
 const MAX_BRANCHES: usize = 1024;
@@ -53,7 +53,8 @@ impl PrepareLane {
         let client = tonic::client::Grpc::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        tokio::spawn(Lane { participant, client, rounds, queue }.run());
+        let call = Call { participant: participant.into(), client };
+        tokio::spawn(run(call, rounds.lane(), queue));
         PrepareLane { asks }
     }
 
@@ -64,53 +65,50 @@ impl PrepareLane {
     }
 }
 
-struct Lane {
-    participant: String,
-    client: tonic::client::Grpc<Channel>,
-    rounds: Rounds,
-    queue: mpsc::UnboundedReceiver<Ask>,
-}
-
-impl Lane {
-    async fn run(mut self) {
-        let mut carried: Option<Ask> = None;
-        let mut gone = 0;
-        loop {
-            let first = match carried.take() {
+async fn run(call: Call, mut lane: Lane, mut queue: mpsc::UnboundedReceiver<Ask>) {
+    let mut carried: Option<Ask> = None;
+    loop {
+        let first = match carried.take() {
+            Some(ask) => ask,
+            None => match queue.recv().await {
                 Some(ask) => ask,
-                None => match self.queue.recv().await {
-                    Some(ask) => ask,
-                    None => return,
-                },
-            };
-            let under_way = self.rounds.join(gone).await;
-            gone = under_way.round;
-            let mut bytes = first.branch.len();
-            let mut batch = vec![first];
-            while batch.len() < MAX_BRANCHES {
-                match self.queue.try_recv() {
-                    Ok(ask) if bytes + ask.branch.len() > MAX_BYTES => {
-                        carried = Some(ask);
-                        break;
-                    }
-                    Ok(ask) => {
-                        bytes += ask.branch.len();
-                        batch.push(ask);
-                    }
-                    Err(_) => break,
+                None => break,
+            },
+        };
+        let under_way = lane.may_go().await;
+        let mut bytes = first.branch.len();
+        let mut batch = vec![first];
+        while batch.len() < MAX_BRANCHES {
+            match queue.try_recv() {
+                Ok(ask) if bytes + ask.branch.len() > MAX_BYTES => {
+                    carried = Some(ask);
+                    break;
                 }
+                Ok(ask) => {
+                    bytes += ask.branch.len();
+                    batch.push(ask);
+                }
+                Err(_) => break,
             }
-            batch.retain(|ask| !ask.voter.is_over());
-            if !batch.is_empty() {
-                self.send(batch).await;
-            }
-            drop(under_way);
+        }
+        batch.retain(|ask| !ask.voter.is_over());
+        if !batch.is_empty() {
+            lane.go(under_way, call.clone().send(batch));
         }
     }
+    lane.end().await;
+}
 
+#[derive(Clone)]
+struct Call {
+    participant: Arc<str>,
+    client: tonic::client::Grpc<Channel>,
+}
+
+impl Call {
     /// Sends a batch and answers everyone in it. A batch that is refused as such is sent again one by one, so that one bad
     /// branch can't fail its neighbours.
-    async fn send(&mut self, batch: Vec<Ask>) {
+    async fn send(mut self, batch: Vec<Ask>) {
         let alone = batch.len() == 1;
         match self.call(batch.iter().map(|ask| ask.branch.clone()).collect()).await {
             Ok(results) if results.len() == batch.len() => {
