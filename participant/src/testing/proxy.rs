@@ -1,8 +1,9 @@
 //! A stretch of network between two processes: a way there and a way back, each of which can lose its bytes, delay them or
 //! keep them; connections can be reset, also in the middle of a COMMIT.
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::random_range;
@@ -12,8 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// COMMIT as a Postgres client sends it: a simple query, the last thing before it waits for an answer.
-const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
+/// COMMIT as a writer sends it, alone and with the next BEGIN: a simple query, the last thing before it waits for an answer.
+const COMMITS: [&[u8]; 2] = [b"Q\0\0\0\x0bCOMMIT\0", b"Q\0\0\0\x12COMMIT; BEGIN\0"];
+/// How a server says that it is ready for more; whether it is in a local transaction follows.
+const READY: &[u8] = b"Z\0\0\0\x05";
 
 /// A way through the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +84,8 @@ impl Proxy {
                 let (client, _) = listener.accept().await.unwrap();
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await else { continue };
                 counted.send_replace(number);
-                let connection = Connection { number, network: network.subscribe(), broken: broken.clone() };
+                let session = Session::default();
+                let connection = Connection { number, network: network.subscribe(), broken: broken.clone(), session };
                 tokio::spawn(connection.run(client, server));
             }
         });
@@ -121,7 +125,7 @@ impl Proxy {
         self.network.send_modify(|network| network.silent = made);
     }
 
-    /// From now on resets the connection at one COMMIT in so many, by chance before the server gets it or after; at none
+    /// From now on resets the connection at one COMMIT in so many, and at one insert in so many that is a local transaction itself, by chance before the server gets it or after; at none
     /// if that is zero.
     pub fn break_one_commit_in(&self, count: u32) {
         self.network.send_modify(|network| network.one_commit_in = count);
@@ -140,6 +144,50 @@ struct Connection {
     number: usize,
     network: watch::Receiver<Network>,
     broken: Arc<Broken>,
+    session: Session,
+}
+
+/// What is known of a session with Postgres.
+#[derive(Default)]
+struct Session {
+    is_in_transaction: AtomicBool,
+    /// The names of prepared statements that insert.
+    inserts: Mutex<HashSet<Vec<u8>>>,
+}
+
+impl Session {
+    /// Takes what the server sends.
+    fn answered(&self, bytes: &[u8]) {
+        if let Some((state, READY)) = bytes.split_last().map(|(state, before)| (state, last(before, READY.len()))) {
+            self.is_in_transaction.store(*state != b'I', Ordering::Relaxed);
+        }
+    }
+
+    /// Takes what the client sends; whether it commits something: by COMMIT, or by an insert that is a local transaction itself.
+    fn commits(&self, bytes: &[u8]) -> bool {
+        let mut inserts = self.inserts.lock().unwrap();
+        let mut words = bytes.get(5..).unwrap_or_default().split(|byte| *byte == 0);
+        match bytes.first() {
+            // Parse: a name, and the text.
+            Some(b'P') => {
+                let (name, text) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+                if text.windows(12).any(|part| part == b"INSERT INTO ") {
+                    inserts.insert(name.to_vec());
+                }
+                false
+            }
+            // Bind: of a portal, mostly without a name, and a statement.
+            Some(b'B') => {
+                let is_insert = words.nth(1).is_some_and(|name| inserts.contains(name));
+                is_insert && !self.is_in_transaction.load(Ordering::Relaxed)
+            }
+            _ => COMMITS.iter().any(|commit| bytes.ends_with(commit)),
+        }
+    }
+}
+
+fn last(bytes: &[u8], count: usize) -> &[u8] {
+    &bytes[bytes.len().saturating_sub(count)..]
 }
 
 impl Connection {
@@ -202,8 +250,14 @@ impl Connection {
             if bytes.is_empty() {
                 return to.shutdown().await.map_err(|_| Reset);
             }
-            let breaks = way == Way::There && one_commit_in > 0 && bytes.ends_with(COMMIT);
-            let breaks = breaks && random_range(0..one_commit_in) == 0;
+            let commits = match way {
+                Way::There => self.session.commits(&bytes),
+                Way::Back => {
+                    self.session.answered(&bytes);
+                    false
+                }
+            };
+            let breaks = commits && one_commit_in > 0 && random_range(0..one_commit_in) == 0;
             if breaks && random_range(0..2) == 0 {
                 self.broken.before.fetch_add(1, Ordering::Relaxed);
                 return Err(Reset);
