@@ -4,6 +4,7 @@
 //! tonic's client is made for any call: it queues a request twice and boxes it several times, which is half of what a call costs
 //! at its client. A shop has machines of its own for that.
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -23,14 +24,16 @@ use crate::outcome::Outcome;
 const PATH: PathAndQuery = PathAndQuery::from_static("/assent.order.v1.OrderService/PlaceOrder");
 /// Before each message: not compressed, and its length.
 const PREFIX_BYTES: usize = 5;
+/// A host that drops what it is sent answers nothing, for minutes.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Answers are small, and many at once.
 const WINDOW_BYTES: u32 = 1 << 20;
 /// Of many calls at once, as far as the server takes them.
 const MAX_STREAMS: usize = 100_000;
 
-/// There is no such address, or nothing that speaks HTTP/2 at it.
+/// It is no address of HTTP without TLS, or nobody is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no HTTP/2 at this address")]
+#[error("nobody can be reached at this address")]
 pub struct NoConnection;
 
 /// One HTTP/2 connection, made anew when it breaks; clones share it.
@@ -42,7 +45,7 @@ struct Connection {
     uri: Uri,
     headers: HeaderMap,
     caller: Caller,
-    /// What is open, and the how manyth it is.
+    /// Connections are numbered, so that one that broke is not taken for the one made after it.
     open: Mutex<(u64, Option<SendRequest<Bytes>>)>,
 }
 
@@ -85,7 +88,9 @@ impl Connection {
 
     async fn renewed(&self, open: &mut (u64, Option<SendRequest<Bytes>>)) -> Result<(u64, SendRequest<Bytes>), Status> {
         let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let socket = TcpStream::connect((host, self.uri.port_u16().unwrap_or(80))).await.map_err(unavailable)?;
+        let connecting = TcpStream::connect((host, self.uri.port_u16().unwrap_or(80)));
+        let socket =
+            tokio::time::timeout(CONNECT_WITHIN, connecting).await.map_err(unavailable)?.map_err(unavailable)?;
         socket.set_nodelay(true).map_err(unavailable)?;
         let mut builder = client::Builder::new();
         builder

@@ -1,6 +1,4 @@
 //! Calls to an OrderService, and to a server that answers anything.
-use std::time::Duration;
-
 use http::Response;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -110,7 +108,6 @@ async fn what_is_no_answer_of_grpc_is_doubt_and_no_panic() {
 #[tokio::test]
 async fn a_connection_that_breaks_is_made_anew() {
     let answer = Answer { headers: vec![], body: vec![b"\0\0\0\0\0"], trailers: Some(vec![("grpc-status", "0")]) };
-    // One connection each for the first two servers at this address, which end with it.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let gone = tokio::spawn(async move {
@@ -140,7 +137,7 @@ async fn an_answer_that_does_not_come_in_time_is_doubt() {
 }
 
 #[tokio::test]
-async fn nothing_is_connected_to_where_nobody_speaks_http_2() {
+async fn there_is_no_connection_to_what_is_no_address_or_where_nobody_is() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);

@@ -7,13 +7,17 @@ use std::time::Duration;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Error};
 use tower::ServiceExt;
 
-/// A channel to this endpoint; nothing is connected before it is needed.
-pub fn lazily(endpoint: Endpoint) -> Channel {
+/// A channel to this address; nothing is connected before it is needed.
+pub fn lazily(address: &str) -> Result<Channel, Error> {
+    let endpoint = settings(Endpoint::from_shared(address.to_owned())?);
+    if address.starts_with("unix:") {
+        return Ok(endpoint.connect_lazy());
+    }
     let connector = connector().map_response(|io| TokioIo::new(Together::new(io.into_inner())));
-    settings(endpoint).connect_with_connector_lazy(connector)
+    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
 fn settings(endpoint: Endpoint) -> Endpoint {
@@ -98,6 +102,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use proto::assent::transaction::v1::FenceRequest;
+    use proto::assent::transaction::v1::participant_service_server::ParticipantServiceServer;
 
     use super::*;
     use crate::participants::Client;
@@ -141,6 +146,22 @@ mod tests {
             client.fence(FenceRequest::default()).await.unwrap();
         }
         writes.load(Ordering::SeqCst) - before
+    }
+
+    #[tokio::test]
+    async fn a_participant_is_reached_by_tcp_and_by_a_socket_of_this_machine() {
+        let (participant, address) = FakeParticipant::serve("seats").await;
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("seats");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let service = ParticipantServiceServer::new(participant);
+        let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+        for address in [address.uri, format!("unix:{}", socket.display())] {
+            let mut client = Client::new(lazily(&address).unwrap());
+            client.fence(FenceRequest::default()).await.unwrap();
+        }
+        assert!(lazily("no address").is_err());
     }
 
     #[tokio::test]

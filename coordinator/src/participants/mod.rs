@@ -18,7 +18,7 @@ use participant::server::MAX_MESSAGE_BYTES;
 use proto::assent::transaction::v1 as wire;
 use proto::assent::transaction::v1::participant_service_client::ParticipantServiceClient;
 use protocol::Vote;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::config::ParticipantAddress;
 use crate::rounds::Rounds;
@@ -88,9 +88,8 @@ impl Participants {
                 "--participants names {:?} twice",
                 address.name
             );
-            let endpoint = Endpoint::from_shared(address.uri.clone())
+            let channel = connection::lazily(&address.uri)
                 .map_err(|error| anyhow::anyhow!("{:?} is no address of a participant: {error}", address.uri))?;
-            let channel = connection::lazily(endpoint);
             let client = Client::new(channel.clone())
                 .max_decoding_message_size(MAX_MESSAGE_BYTES)
                 .max_encoding_message_size(MAX_MESSAGE_BYTES);

@@ -125,8 +125,8 @@ impl Proxy {
         self.network.send_modify(|network| network.silent = made);
     }
 
-    /// From now on resets the connection at one COMMIT in so many, and at one insert in so many that is a local transaction itself, by chance before the server gets it or after; at none
-    /// if that is zero.
+    /// From now on resets the connection at one COMMIT in so many, an insert that is a local transaction itself being one as well,
+    /// by chance before the server gets it or after; at none if that is zero.
     pub fn break_one_commit_in(&self, count: u32) {
         self.network.send_modify(|network| network.one_commit_in = count);
     }

@@ -1,5 +1,5 @@
-//! Connections to a database that are reset in the middle of COMMIT, before it arrives or after: whether it was carried out
-//! nobody can tell from the error.
+//! Connections to a database that are reset in the middle of COMMIT, or of a statement that is a local transaction itself, before
+//! it arrives or after: whether it was carried out nobody can tell from the error.
 use std::time::{Duration, Instant};
 
 use tests::{Scene, Service, System, confirms, until};
