@@ -56,9 +56,9 @@ impl Rounds {
         }
     }
 
-    /// A lane that goes in these rounds.
-    pub fn lane(&self) -> Lane {
-        Lane { rounds: self.clone(), gone: 0, flights: JoinSet::new() }
+    /// The turns of one more lane.
+    pub fn turns(&self) -> Turns {
+        Turns { rounds: self.clone(), gone: 0, flights: JoinSet::new() }
     }
 
     /// Waits until a lane that has gone in round `gone` may go again.
@@ -125,16 +125,16 @@ impl Inner {
     }
 }
 
-/// A lane, with its calls that are under way.
+/// A lane's turns in the rounds, and its calls that are under way.
 #[derive(Debug)]
-pub struct Lane {
+pub struct Turns {
     rounds: Rounds,
     /// The round in which it went last.
     gone: u64,
     flights: JoinSet<()>,
 }
 
-impl Lane {
+impl Turns {
     /// Waits until the lane may go.
     pub async fn may_go(&mut self) -> UnderWay {
         let under_way = loop {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     /// Orders come; the lane goes with them until it is told to come back.
-    async fn go(rounds: &Rounds, lane: &mut Lane, orders: usize) -> oneshot::Sender<()> {
+    async fn go(rounds: &Rounds, lane: &mut Turns, orders: usize) -> oneshot::Sender<()> {
         (0..orders).for_each(|_| rounds.order());
         let (back, until) = oneshot::channel();
         let under_way = lane.may_go().await;
@@ -241,7 +241,7 @@ mod tests {
     #[tokio::test]
     async fn a_second_round_sets_out_when_it_is_as_large_and_a_third_waits() {
         let rounds = Rounds::default();
-        let (mut lane, mut other) = (rounds.lane(), rounds.lane());
+        let (mut lane, mut other) = (rounds.turns(), rounds.turns());
         let first = go(&rounds, &mut lane, 40).await;
         let first_of_other = go(&rounds, &mut other, 0).await;
         assert_eq!((lane.gone, other.gone), (1, 1));
@@ -265,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn a_few_orders_make_no_second_round() {
         let rounds = Rounds::default();
-        let mut lane = rounds.lane();
+        let mut lane = rounds.turns();
         let first = go(&rounds, &mut lane, 1).await;
         (0..FEWEST - 1).for_each(|_| rounds.order());
         assert!(lane.may_go().now_or_never().is_none());
@@ -276,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn calls_that_are_under_way_come_to_their_end() {
         let rounds = Rounds::default();
-        let mut lane = rounds.lane();
+        let mut lane = rounds.turns();
         let back = go(&rounds, &mut lane, 1).await;
         let mut end = std::pin::pin!(lane.end());
         assert!((&mut end).now_or_never().is_none());

@@ -38,17 +38,17 @@ impl StagingLane {
 }
 
 async fn run(store: Store, rounds: Rounds, mut queue: mpsc::UnboundedReceiver<Ask>) {
-    let mut lane = rounds.lane();
+    let mut turns = rounds.turns();
     while let Some(first) = queue.recv().await {
-        let under_way = lane.may_go().await;
+        let under_way = turns.may_go().await;
         let mut batch = vec![first];
         while batch.len() < MAX_RECORDS {
             let Ok(ask) = queue.try_recv() else { break };
             batch.push(ask);
         }
-        lane.go(under_way, stage(store.clone(), batch));
+        turns.go(under_way, stage(store.clone(), batch));
     }
-    lane.end().await;
+    turns.end().await;
 }
 
 async fn stage(store: Store, batch: Vec<Ask>) {

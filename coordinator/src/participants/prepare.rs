@@ -14,7 +14,7 @@ use tonic::{Code, Request, Status};
 
 use super::encoded::Parts;
 use super::{Voted, refusal_of, vote_of};
-use crate::rounds::{Lane, Rounds};
+use crate::rounds::{Rounds, Turns};
 
 /// Branches in one RPC, at most.
 const MAX_BRANCHES: usize = 1024;
@@ -53,8 +53,8 @@ impl PrepareLane {
         let client = tonic::client::Grpc::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let call = Call { participant: participant.into(), client };
-        tokio::spawn(run(call, rounds.lane(), queue));
+        let peer = Peer { participant: participant.into(), client };
+        tokio::spawn(run(peer, rounds.turns(), queue));
         PrepareLane { asks }
     }
 
@@ -65,7 +65,7 @@ impl PrepareLane {
     }
 }
 
-async fn run(call: Call, mut lane: Lane, mut queue: mpsc::UnboundedReceiver<Ask>) {
+async fn run(peer: Peer, mut turns: Turns, mut queue: mpsc::UnboundedReceiver<Ask>) {
     let mut carried: Option<Ask> = None;
     loop {
         let first = match carried.take() {
@@ -75,7 +75,7 @@ async fn run(call: Call, mut lane: Lane, mut queue: mpsc::UnboundedReceiver<Ask>
                 None => break,
             },
         };
-        let under_way = lane.may_go().await;
+        let under_way = turns.may_go().await;
         let mut bytes = first.branch.len();
         let mut batch = vec![first];
         while batch.len() < MAX_BRANCHES {
@@ -93,19 +93,20 @@ async fn run(call: Call, mut lane: Lane, mut queue: mpsc::UnboundedReceiver<Ask>
         }
         batch.retain(|ask| !ask.voter.is_over());
         if !batch.is_empty() {
-            lane.go(under_way, call.clone().send(batch));
+            turns.go(under_way, peer.clone().send(batch));
         }
     }
-    lane.end().await;
+    turns.end().await;
 }
 
+/// The participant, and the way to it.
 #[derive(Clone)]
-struct Call {
+struct Peer {
     participant: Arc<str>,
     client: tonic::client::Grpc<Channel>,
 }
 
-impl Call {
+impl Peer {
     /// Sends a batch and answers everyone in it. A batch that is refused as such is sent again one by one, so that one bad
     /// branch can't fail its neighbours.
     async fn send(mut self, batch: Vec<Ask>) {
