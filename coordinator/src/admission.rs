@@ -4,6 +4,11 @@
 //! Without this, whoever asks for more than can be done gets nothing: every order waits longer than the one before, until
 //! all of them time out, and giving them up is work as well. How many orders may wait is what is answered in the time that
 //! one may take (Little's law), with the rate as it is measured, so there is nothing to tune for a faster machine.
+//!
+//! A queue that goes away by itself is no overload: a disk that stands still for a moment makes one, of any load. So for a while
+//! more may wait, and nobody is turned away; if the queue stands, all who come too many are, until it has gone. That it is the
+//! standing queue that counts, not its length at a moment, is from CoDel (Nichols and Jacobson, Controlling Queue Delay,
+//! ACM Queue 2012; RFC 8289).
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +21,10 @@ const ALWAYS: usize = 512;
 /// The rate is the best of the last slots: one with little to do, or a pause of a database, is no sign of what can be done.
 const SLOT: Duration = Duration::from_millis(250);
 const SLOTS: usize = 8;
+/// A queue that is too long for so long stands.
+const STANDS_AFTER: Duration = Duration::from_secs(1);
+/// One that is so many times too long does at once: the memory that it takes has a bound.
+const MOST: usize = 2;
 /// A caller who is told to come again is told to wait at least so long.
 const COME_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// How often the log tells that orders are turned away.
@@ -70,7 +79,10 @@ impl Admission {
         let mut gate = lock(&self.gate);
         let extra = |limit: usize| if known.is_retry { limit.saturating_add(limit / 2) } else { limit };
         let (waiting, open) = (gate.waiting, active.len());
-        let many_wait = !self.max_wait.is_zero() && waiting >= extra(gate.limit(self.max_wait, now));
+        let many_wait = !self.max_wait.is_zero() && {
+            let limit = gate.limit(self.max_wait, now);
+            gate.is_overloaded(limit, now) && waiting >= extra(limit)
+        };
         let is_full = many_wait || open >= extra(self.max_open);
         if is_full && !active.drives_request(known.client_id, known.request_id) {
             let ahead = if many_wait { waiting } else { open };
@@ -106,13 +118,26 @@ struct Gate {
     /// The slot since the beginning that `answered` goes up to.
     slot: u128,
     answered: [usize; SLOTS],
+    /// Since when more wait than may, and when they last did.
+    crowded: Option<(Instant, Instant)>,
+    /// They have done so for too long, and not gone yet.
+    is_overloaded: bool,
     turned_away: u64,
     logged: Option<Instant>,
 }
 
 impl Gate {
     fn new(began: Instant) -> Self {
-        Gate { waiting: 0, began, slot: 0, answered: [0; SLOTS], turned_away: 0, logged: None }
+        Gate {
+            waiting: 0,
+            began,
+            slot: 0,
+            answered: [0; SLOTS],
+            crowded: None,
+            is_overloaded: false,
+            turned_away: 0,
+            logged: None,
+        }
     }
 
     /// How many may wait so long.
@@ -121,6 +146,22 @@ impl Gate {
         let best = self.answered.iter().max().copied().unwrap_or(0);
         let in_time = best as u128 * max_wait.as_millis() / SLOT.as_millis();
         usize::try_from(in_time).unwrap_or(usize::MAX).max(ALWAYS)
+    }
+
+    /// Whether the queue stands, where so many may wait. It is over when it has not been as long for as long.
+    fn is_overloaded(&mut self, limit: usize, now: Instant) -> bool {
+        let is_crowded = self.waiting >= limit;
+        let stands = |since: Instant| now.saturating_duration_since(since) >= STANDS_AFTER;
+        if is_crowded {
+            let (since, _) = *self.crowded.get_or_insert((now, now));
+            self.crowded = Some((since, now));
+            self.is_overloaded |= stands(since) || self.waiting >= limit.saturating_mul(MOST);
+        } else if !self.is_overloaded || self.crowded.is_none_or(|(_, last)| stands(last)) {
+            // Batches are large: where it stands it is short of the limit now and then as well.
+            self.crowded = None;
+            self.is_overloaded = false;
+        }
+        self.is_overloaded
     }
 
     fn answered(&mut self, now: Instant) {
@@ -188,6 +229,40 @@ mod tests {
         let now = busy(&mut gate, began, 2_000, 4);
         assert_eq!(gate.limit(WAIT, now + Duration::from_millis(1_000)), 2_000);
         assert_eq!(gate.limit(WAIT, now + SLOT * 8), ALWAYS);
+    }
+
+    /// Whether one more is told that there are too many, with so many waiting.
+    fn is_overloaded(gate: &mut Gate, waiting: usize, now: Instant) -> bool {
+        gate.waiting = waiting;
+        gate.is_overloaded(1_000, now)
+    }
+
+    #[test]
+    fn a_burst_is_no_overload() {
+        let began = Instant::now();
+        let mut gate = Gate::new(began);
+        let soon = began + STANDS_AFTER / 2;
+        for burst in 0..10 {
+            let began = began + STANDS_AFTER * burst;
+            assert!(!is_overloaded(&mut gate, 1_999, began));
+            assert!(!is_overloaded(&mut gate, 1_000, began + STANDS_AFTER / 2));
+            assert!(!is_overloaded(&mut gate, 999, began + STANDS_AFTER / 2));
+        }
+        assert!(is_overloaded(&mut gate, 2_000, soon), "as many as ever may wait");
+    }
+
+    #[test]
+    fn a_queue_that_stands_is_overload_until_it_has_been_short_for_as_long() {
+        let began = Instant::now();
+        let mut gate = Gate::new(began);
+        assert!(!is_overloaded(&mut gate, 1_000, began));
+        let stands = began + STANDS_AFTER;
+        assert!(is_overloaded(&mut gate, 1_000, stands));
+        assert!(is_overloaded(&mut gate, 100, stands + STANDS_AFTER / 2), "a batch was answered");
+        assert!(is_overloaded(&mut gate, 1_000, stands + STANDS_AFTER / 2));
+        assert!(is_overloaded(&mut gate, 999, stands + STANDS_AFTER));
+        assert!(!is_overloaded(&mut gate, 999, stands + STANDS_AFTER * 3 / 2));
+        assert!(!is_overloaded(&mut gate, 1_500, stands + STANDS_AFTER * 3 / 2), "a new one");
     }
 
     #[test]

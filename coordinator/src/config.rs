@@ -29,7 +29,7 @@ pub struct Args {
     /// Time until an order is given up when its request names none, in milliseconds
     #[arg(long, env = "ASSENT_TRANSACTION_TIMEOUT_MS", default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(100..=60_000))]
     pub transaction_timeout_ms: u32,
-    /// Turn orders away when those that wait for their answer would take longer than this, in milliseconds; 0: never
+    /// Turn orders away when those that wait would take longer than this for a second (at once: twice as long), in milliseconds; 0: never
     #[arg(long, env = "ASSENT_MAX_WAIT_MS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=60_000))]
     pub max_wait_ms: u32,
     /// Turn orders away when so many are not settled yet, whether answered or not: a bound on memory

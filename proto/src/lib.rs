@@ -3,6 +3,7 @@
 //! Generated types stop at the `grpc/` and `participants/` folders of the services.
 #![allow(missing_docs, clippy::all)]
 
+pub mod codec;
 pub mod limits;
 pub mod money;
 

@@ -1,4 +1,5 @@
 //! `assent bench overload`: what becomes of a system when more is asked of it than it can do, and afterwards.
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -67,7 +68,7 @@ impl OverloadVerb {
 fn page(overload: &Overload) -> String {
     let Overload { max_orders_per_second, before, meanwhile, just_after, after } = overload;
     let parts = [("70 %", before), ("150 %", meanwhile), ("70 %, the first second", just_after), ("70 %, then", after)];
-    let row = |(name, During { report, services_bytes }): (&str, &During)| {
+    let row = |(name, During { report, services_bytes, .. }): (&str, &During)| {
         let whole = |figure: f64| thousands(figure.round() as u64);
         let turned_away = report.orders.overloaded.values().sum::<u64>() as f64 / report.measured_seconds;
         let other = [&report.orders.aborted, &report.orders.unknown, &report.orders.failed];
@@ -136,6 +137,8 @@ pub struct During {
     pub report: Report,
     /// Bytes in memory of the services together, at most.
     pub services_bytes: Option<u64>,
+    /// How many times as many they were in its second half as in its first, at most: 1 where memory does not grow.
+    pub services_growth: Option<f64>,
 }
 
 /// Asks for too much.
@@ -173,8 +176,13 @@ pub async fn run(
         };
         let window = from..from + lasts;
         from = window.end;
-        let services_bytes = looks.iter().filter(|(at, _)| window.contains(at)).map(|(_, bytes)| *bytes).max();
-        during.push(During { report: Report::new(plan, &setting, &seen, &usage), services_bytes });
+        let most =
+            |window: Range<Instant>| looks.iter().filter(|(at, _)| window.contains(at)).map(|(_, bytes)| *bytes).max();
+        let half = window.start + lasts / 2;
+        let services_growth =
+            most(half..window.end).zip(most(window.start..half)).map(|(later, earlier)| later as f64 / earlier as f64);
+        let services_bytes = most(window);
+        during.push(During { report: Report::new(plan, &setting, &seen, &usage), services_bytes, services_growth });
     }
     let mut during = during.into_iter().skip(1);
     let mut next = || during.next().ok_or_else(|| Failure::new("a part of the overload was not measured"));

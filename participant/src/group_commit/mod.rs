@@ -97,7 +97,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            max_batch: 512,
+            max_batch: 2048,
             queue: 4096,
             linger: Duration::from_millis(5),
             lazy_linger: Duration::from_millis(20),

@@ -125,8 +125,10 @@ async fn cut_off_in_wait(scene: &Scene) -> Vec<Uuid> {
     while began.elapsed() < Duration::from_secs(20) {
         network.link(CUT_OFF, Service::Order.name()).hold(Way::Back);
         let without_votes_since = now_unix_ms();
-        until("an order stands half way", Duration::from_secs(10), async || !waiting(without_votes_since).await.is_empty())
-            .await;
+        until("an order stands half way", Duration::from_secs(10), async || {
+            !waiting(without_votes_since).await.is_empty()
+        })
+        .await;
         network.from(CUT_OFF).for_each(|link| link.hold(Way::There));
         let waiting = waiting(without_votes_since).await;
         if !waiting.is_empty() {

@@ -47,8 +47,8 @@ pub const SAGA_BASKETS: Goods = Goods { name: "saga baskets", mode: Mode::Saga, 
 /// Clients of most figures.
 pub const MANY_CLIENTS: usize = 256;
 
-/// Clients of one SKU, besides: the baselines have the number that suits them best, so Assent has two to choose from.
-const HOT_CLIENTS: usize = 512;
+/// Clients of one SKU, besides: the baselines have the number that suits them best, so Assent has some to choose from.
+const HOT_CLIENTS: [usize; 2] = [512, 1024];
 
 /// How long, how often and what is measured.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ impl Plans {
                 (UNIFORM, 1),
                 (UNIFORM, MANY_CLIENTS),
                 (HOT, MANY_CLIENTS),
-                (HOT, HOT_CLIENTS),
+                (HOT, HOT_CLIENTS[0]),
                 (BASKETS, MANY_CLIENTS),
                 (MIX, MANY_CLIENTS),
             ],
@@ -101,14 +101,14 @@ impl Plans {
     pub fn full(baskets: Arc<Baskets>) -> Self {
         let closed = [UNIFORM, HOT, ZIPF, BASKETS, MIX, SAGA, SAGA_BASKETS].map(|goods| (goods, MANY_CLIENTS));
         let uniform = [1, 64, 1024].map(|clients| (UNIFORM, clients));
-        let hot = (HOT, HOT_CLIENTS);
+        let hot = HOT_CLIENTS.map(|clients| (HOT, clients));
         Plans {
             repetitions: 3,
             warm_up: Duration::from_secs(2),
             measured: Duration::from_secs(8),
             client_counts: vec![2, 4, 8, 16, 32, 64],
             probed: Duration::from_secs(3),
-            closed: uniform.into_iter().chain(closed).chain([hot]).collect(),
+            closed: uniform.into_iter().chain(closed).chain(hot).collect(),
             baselines: vec![UNIFORM, HOT, ZIPF, BASKETS, MIX],
             fresh_each: true,
             baskets,

@@ -104,9 +104,8 @@ const ALL: &[(&str, Bound, Figure)] = &[
         let latency = one.overload.as_ref()?.meanwhile.report.overloaded_latency;
         Some(latency.map_or(0.0, |latency| latency.p99_us as f64 / 1e3))
     }),
-    ("memory at 150 % over that at 70 %", Bound::AtMost(1.5), |one| {
-        let overload = one.overload.as_ref()?;
-        Some(overload.meanwhile.services_bytes? as f64 / overload.before.services_bytes? as f64)
+    ("memory in the overload's second half over its first", Bound::AtMost(1.1), |one| {
+        one.overload.as_ref()?.meanwhile.services_growth
     }),
     ("p99 from a second after the overload over that before", Bound::AtMost(1.5), |one| {
         let overload = one.overload.as_ref()?;
