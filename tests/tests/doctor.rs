@@ -82,6 +82,31 @@ const PLANTS: &[Plant] = &[
         names: &["HELD"],
     },
     Plant {
+        // Rows that contradict themselves.
+        violates: &["agreement"],
+        plant: &[(Inventory, "UPDATE branch_log SET decide_time = now() WHERE transaction_id = 'HELD'")],
+        undo: &[(Inventory, "UPDATE branch_log SET decide_time = NULL WHERE transaction_id = 'HELD'")],
+        names: &["HELD"],
+    },
+    Plant {
+        violates: &["agreement"],
+        plant: &[(Inventory, "UPDATE branch_batch SET decide_time = now() WHERE transaction_ids = ARRAY['HELD'::uuid]")],
+        undo: &[(Inventory, "UPDATE branch_batch SET decide_time = NULL WHERE transaction_ids = ARRAY['HELD'::uuid]")],
+        names: &["HELD"],
+    },
+    Plant {
+        violates: &["agreement"],
+        plant: &[(Coordinator, "UPDATE record SET mode = 3 WHERE transaction_id = 'ID'")],
+        undo: &[(Coordinator, "UPDATE record SET mode = 1 WHERE transaction_id = 'ID'")],
+        names: &["ID"],
+    },
+    Plant {
+        violates: &["agreement"],
+        plant: &[(Coordinator, "UPDATE record_batch SET undecided = 1 WHERE transaction_ids[1] = 'ID'")],
+        undo: &[(Coordinator, "UPDATE record_batch SET undecided = 0 WHERE transaction_ids[1] = 'ID'")],
+        names: &["ID"],
+    },
+    Plant {
         violates: &["no-orphan-holds", "stock-conserved"],
         plant: &[(Inventory, "UPDATE stock SET held = held + 1 WHERE sku = 'plant'")],
         undo: &[(Inventory, "UPDATE stock SET held = held - 1 WHERE sku = 'plant'")],

@@ -103,16 +103,17 @@ impl Log {
                 .await?;
         let prepared = decode_all(resource, rows)?;
         let mut checks = resource.audit(&mut snapshot, &prepared).await?;
-        checks.push(check_batches(&mut snapshot).await?);
+        checks.push(check_log(&mut snapshot).await?);
         snapshot.rollback().await?;
         Ok(checks)
     }
 }
 
-/// A log that counts its own rows wrongly agrees with nobody: what is decided by its batches is then not what its rows say.
-async fn check_batches(snapshot: &mut PgConnection) -> Result<Check, sqlx::Error> {
+/// A log that counts its own rows wrongly, or has rows that contradict themselves, agrees with nobody: what is decided by its batches
+/// is then not what its rows say.
+async fn check_log(snapshot: &mut PgConnection) -> Result<Check, sqlx::Error> {
     let checked_count = sqlx::query_scalar("SELECT count(*) FROM branch_batch").fetch_one(&mut *snapshot).await?;
-    let wrong: Vec<(Uuid, Option<Uuid>, String)> = sqlx::query_as(
+    let miscounted: Vec<(Uuid, Option<Uuid>, String)> = sqlx::query_as(
         "SELECT coalesce(b.batch_id, l.batch_id), l.prepared_id,
                 CASE WHEN b.batch_id IS NULL THEN format('%s rows of a batch that is not there', l.count)
                      ELSE format('a batch %s with %s rows, %s of them undecided, has %s, and %s say PREPARED',
@@ -124,16 +125,40 @@ async fn check_batches(snapshot: &mut PgConnection) -> Result<Check, sqlx::Error
              FROM branch_log WHERE batch_id IS NOT NULL GROUP BY batch_id
          ) l USING (batch_id)
          WHERE b.batch_id IS NULL OR b.rows_left <> coalesce(l.count, 0)
-            OR (b.state = 1 AND b.undecided <> coalesce(l.prepared, 0))",
+            OR (b.state = 1 AND b.undecided <> coalesce(l.prepared, 0))
+         UNION ALL
+         SELECT batch_id, transaction_ids[1],
+                format('a batch in state %s, with %s of %s rows undecided and decided at %s', state, undecided, rows_left,
+                       coalesce(decide_time::text, 'no time'))
+         FROM branch_batch
+         WHERE state NOT IN (1, 2) OR (state = 1) <> (undecided > 0) OR (state = 1) <> (decide_time IS NULL)
+            OR undecided < 0 OR undecided > rows_left",
+    )
+    .fetch_all(&mut *snapshot)
+    .await?;
+    let contradicting: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT transaction_id,
+                format('a row in state %s, %s a batch and %s a branch, decided at %s', state,
+                       CASE WHEN batch_id IS NULL THEN 'without' ELSE 'with' END,
+                       CASE WHEN branch IS NULL THEN 'without' ELSE 'with' END, coalesce(decide_time::text, 'no time'))
+         FROM branch_log
+         WHERE state NOT BETWEEN 1 AND 3 OR (state = 1) <> (decide_time IS NULL)
+            OR state = 1 AND (branch IS NULL OR batch_id IS NULL)",
     )
     .fetch_all(snapshot)
     .await?;
-    let violation = |(batch_id, prepared_id, detail): (Uuid, Option<Uuid>, String)| Violation {
-        transaction_id: prepared_id.map(|id| id.to_string()).unwrap_or_default(),
+    let of_batch = |(batch_id, transaction_id, detail): (Uuid, Option<Uuid>, String)| Violation {
+        transaction_id: transaction_id.map(|id| id.to_string()).unwrap_or_default(),
         subject: format!("batch {batch_id}"),
         detail,
     };
-    Ok(Check { invariant: "agreement", checked_count, violations: wrong.into_iter().map(violation).collect() })
+    let of_row = |(transaction_id, detail): (Uuid, String)| Violation {
+        transaction_id: transaction_id.to_string(),
+        subject: String::new(),
+        detail,
+    };
+    let violations = miscounted.into_iter().map(of_batch).chain(contradicting.into_iter().map(of_row)).collect();
+    Ok(Check { invariant: "agreement", checked_count, violations })
 }
 
 /// Branches as they stand in the log. They were decoded before they were written, so one that can't be read now means
