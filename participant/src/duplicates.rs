@@ -25,11 +25,6 @@ impl Duplicates {
         self.careful_batches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 
-    /// The same, of a batch that is only thought of.
-    pub fn would_be_expected(&self) -> bool {
-        self.careful_batches.load(Ordering::Relaxed) > 0
-    }
-
     /// Takes the result of a batch that did or did not expect them: one that failed because it did not is to be run again.
     pub fn learn<T>(&self, expected: bool, result: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         let is_unexpected = match &result {

@@ -100,6 +100,8 @@ struct State {
     answer: Option<oneshot::Sender<Answer>>,
     admitted: Option<Admitted>,
     told: Option<ClientAnswer>,
+    /// What is to be followed up.
+    left: Vec<Command>,
     finished: bool,
     doubts: u32,
     looks: u32,
@@ -141,6 +143,7 @@ impl Attempt {
             answer: Some(answer),
             admitted: Some(admitted),
             told: None,
+            left: Vec::new(),
             finished: false,
             doubts: 0,
             looks: 0,
@@ -158,30 +161,45 @@ impl Attempt {
         })
     }
 
-    /// Takes what happened and does what follows.
-    pub fn on(self: &Arc<Self>, happened: Happened) {
+    /// Takes what happened and does what a client waits for. Answers whether there is something to [follow up](Self::follow_up).
+    pub fn on(self: &Arc<Self>, happened: Happened) -> bool {
         let state = &mut *self.lock();
         if self.is_over.load(Ordering::Relaxed) {
             // Late news: whatever they say, it has been decided without them.
-            return;
+            return false;
         }
         if let Some(event) = self.learn(state, happened) {
             for command in state.owner.on(event) {
-                self.carry_out(state, command);
+                match command {
+                    Command::Finish(_) | Command::SendCommit | Command::SendAbort => state.left.push(command),
+                    urgent => self.carry_out(state, urgent),
+                }
             }
         }
         if !state.owner.is_done() && state.looks > LOOKS && Instant::now() > self.deadline + FOLLOW_GRACE {
             // Nothing of this attempt stays and nothing is decided here: only the holder's outcome isn't known.
             self.answer(state, Outcome::Unknown);
         } else if !state.owner.is_done() {
+            return !state.left.is_empty();
+        }
+        self.is_over.store(true, Ordering::Relaxed);
+        self.coordinator.driver.unschedule(self.id(), state.scheduled);
+        true
+    }
+
+    /// Does what nobody waits for: the decision on its way to everyone.
+    pub fn follow_up(self: &Arc<Self>) {
+        let state = &mut *self.lock();
+        for command in std::mem::take(&mut state.left) {
+            self.carry_out(state, command);
+        }
+        if !self.is_over.load(Ordering::Relaxed) {
             return;
         }
         if !state.finished && state.told.is_some() {
             // No decision had to be written, but what the client was told is recorded.
             self.finish(state, None);
         }
-        self.is_over.store(true, Ordering::Relaxed);
-        self.coordinator.driver.unschedule(self.id(), state.scheduled);
         state.attending = None;
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Votes and records come in batches, so it is woken once for many. It does no waiting of its own, and whoever tells it
 //! something only queues it: a lane or a writer is never held up by what follows from its answers.
+//!
+//! What is to be done once a client is answered is done when the answer is on its way: when all other tasks have done what they can.
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -56,24 +58,44 @@ impl Driver {
 
 async fn drive(mut queue: mpsc::UnboundedReceiver<News>, schedule: Arc<Schedule>) {
     let mut news = Vec::with_capacity(MAX_NEWS);
+    // Of which something is left to do.
+    let mut left: Vec<Arc<Attempt>> = Vec::new();
     loop {
         let next = lock(&schedule).first_key_value().map(|((at, _), _)| *at);
         let next = next.unwrap_or_else(|| Instant::now() + IDLE);
-        tokio::select! {
+        let is_closed = tokio::select! {
             biased;
-            count = queue.recv_many(&mut news, MAX_NEWS) => if count == 0 { return },
-            () = tokio::time::sleep_until(next) => (),
-        }
+            count = queue.recv_many(&mut news, MAX_NEWS), if left.len() < MAX_NEWS => count == 0,
+            () = tokio::task::yield_now(), if !left.is_empty() => {
+                follow_up(&mut left);
+                false
+            }
+            () = tokio::time::sleep_until(next) => false,
+        };
+        let mut tell = |attempt: Arc<Attempt>, happened| {
+            if guarded(&attempt, || attempt.on(happened)) == Some(true) {
+                left.push(attempt);
+            }
+        };
         for (attempt, happened) in news.drain(..) {
-            tell(&attempt, happened);
+            tell(attempt, happened);
         }
         let now = Instant::now();
         while let Some(attempt) = due(&schedule, now) {
             // One that is gone was over.
             if let Some(attempt) = attempt.upgrade() {
-                tell(&attempt, Happened::TimePassed);
+                tell(attempt, Happened::TimePassed);
             }
         }
+        if is_closed {
+            return follow_up(&mut left);
+        }
+    }
+}
+
+fn follow_up(left: &mut Vec<Arc<Attempt>>) {
+    for attempt in left.drain(..) {
+        guarded(&attempt, || attempt.follow_up());
     }
 }
 
@@ -84,10 +106,12 @@ fn due(schedule: &Schedule, now: Instant) -> Option<Weak<Attempt>> {
 }
 
 /// A defect that one attempt meets must not end all others: it is left to recovery.
-fn tell(attempt: &Arc<Attempt>, happened: Happened) {
-    if catch_unwind(AssertUnwindSafe(|| attempt.on(happened))).is_err() {
+fn guarded<T>(attempt: &Attempt, work: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(work)).ok();
+    if done.is_none() {
         tracing::error!(transaction_id = %attempt.id(), "an attempt panicked; recovery will settle it");
     }
+    done
 }
 
 fn lock(schedule: &Schedule) -> MutexGuard<'_, BTreeMap<(Instant, Uuid), Weak<Attempt>>> {

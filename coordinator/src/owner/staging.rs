@@ -52,6 +52,9 @@ async fn run(store: Store, rounds: Rounds, mut queue: mpsc::UnboundedReceiver<As
 }
 
 async fn stage(store: Store, batch: Vec<Ask>) {
+    // Once all that is ready has been done: the PREPAREs are written first, because participants have more to do than the
+    // database here, which would have a processor to itself at once, this process' own for instance.
+    tokio::task::yield_now().await;
     let (records, attempts): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
     let staged = store.stage_all(records).await;
     for (attempt, staged) in attempts.into_iter().zip(staged) {

@@ -31,8 +31,8 @@ macro_rules! change {
             "changed AS (
              UPDATE stock SET on_hand = stock.on_hand + c.on_hand, held = stock.held + c.held,
                     version = stock.version + c.movements, update_time = greatest(now(), stock.update_time)
-             FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
-                  AS c (sku, on_hand, held, movements, before)
+             FROM (SELECT unnest($1::text[]) AS sku, unnest($2::bigint[]) AS on_hand, unnest($3::bigint[]) AS held,
+                          unnest($4::bigint[]) AS movements, unnest($5::bigint[]) AS before) AS c
              WHERE stock.sku = c.sku
                    AND (c.held <= c.on_hand
                         OR stock.on_hand - stock.held - coalesce(stock.reserved, 0) - coalesce(stock.buffer, 0)

@@ -15,9 +15,10 @@ macro_rules! insert_orders {
                              client_id, waits)
          SELECT order_id, account, request_id, currency, total_minor, lines::jsonb, create_time, $8,
                 nullif(client_id, ''), nullif(waits, false)
-         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[],
-                     $9::text[], $10::boolean[])
-              AS o (order_id, account, request_id, currency, total_minor, lines, create_time, client_id, waits)"
+         FROM (SELECT unnest($1::uuid[]) AS order_id, unnest($2::text[]) AS account, unnest($3::text[]) AS request_id,
+                      unnest($4::text[]) AS currency, unnest($5::bigint[]) AS total_minor, unnest($6::text[]) AS lines,
+                      unnest($7::timestamptz[]) AS create_time, unnest($9::text[]) AS client_id,
+                      unnest($10::boolean[]) AS waits) AS o"
     };
 }
 pub(crate) use insert_orders;

@@ -8,6 +8,7 @@
 //! of work here reads first what stands, so a second run answers what the first one wrote, or does it now. Only when no
 //! answer can be had within [`Options::doubt_after`] are the entries answered as doubt.
 mod alarm;
+mod local;
 mod session;
 mod waiting;
 
@@ -16,7 +17,6 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +27,7 @@ use crate::metrics;
 use crate::pool::silent;
 use crate::postgres::{Failure, classify};
 use alarm::Alarm;
+pub use local::Local;
 use session::{IDLE, Session};
 use waiting::Waiting;
 
@@ -54,17 +55,13 @@ pub trait Work: Send + Sync + 'static {
     fn key(entry: &Self::Entry) -> Self::Key;
     /// The entry's urgency.
     fn urgency(entry: &Self::Entry) -> Urgency;
-    /// Carries out a batch within the local transaction that `connection` is in; one reply for each entry, in order.
+    /// Carries out a batch as one local transaction, which it begins if it takes more than one statement; one reply for each
+    /// entry, in order.
     fn run(
         &self,
-        connection: &mut PgConnection,
+        local: &mut Local<'_>,
         entries: &[Self::Entry],
     ) -> impl Future<Output = Result<Vec<Self::Reply>, sqlx::Error>> + Send;
-    /// Whether [`Work::run`] carries the batch out by one statement, which is a local transaction of its own: it then needs no BEGIN
-    /// and no COMMIT.
-    fn is_one_statement(&self, _entries: &[Self::Entry]) -> bool {
-        false
-    }
     /// COMMIT of the batch that was run last has returned.
     fn committed(&self) {}
     /// The answer when nothing can be known: the database can't be reached, or this entry alone fails.
@@ -171,7 +168,16 @@ impl<W: Work> GroupCommit<W> {
     pub fn start(work: Arc<W>, connect: PgConnectOptions, options: Options) -> Self {
         let (queue, items) = mpsc::channel(options.queue);
         let connect = connect.options(SESSION);
-        let writer = Writer { work, connect, options, items, session: None, alarm: Alarm::new(), urgent_at: None };
+        let writer = Writer {
+            work,
+            connect,
+            options,
+            items,
+            session: None,
+            alarm: Alarm::new(),
+            urgent_at: None,
+            begins: false,
+        };
         tokio::spawn(writer.write());
         GroupCommit { queue }
     }
@@ -219,6 +225,8 @@ struct Writer<W: Work> {
     alarm: Alarm,
     /// When somebody's answer last waited for a batch.
     urgent_at: Option<Instant>,
+    /// Whether that batch took more than one statement.
+    begins: bool,
 }
 
 /// How one run of a batch ended, when not well.
@@ -233,8 +241,10 @@ impl<W: Work> Writer<W> {
     async fn write(mut self) {
         let mut waiting = Waiting::default();
         while self.collect(&mut waiting).await {
-            let batch = waiting.cut(self.options.max_batch, Instant::now());
-            self.write_batch(batch, waiting.len() > 0).await;
+            let now = Instant::now();
+            let batch = waiting.cut(self.options.max_batch, now);
+            let is_more_due = waiting.due_at(now).is_some_and(|at| at <= now);
+            self.write_batch(batch, is_more_due).await;
         }
     }
 
@@ -279,11 +289,11 @@ impl<W: Work> Writer<W> {
     }
 
     /// Runs a batch to its end: replies to everyone. What fails is halved until the bad entry stands alone.
-    async fn write_batch(&mut self, batch: Vec<Item<W>>, more_waits: bool) {
+    async fn write_batch(&mut self, batch: Vec<Item<W>>, is_more_due: bool) {
         let mut stack = vec![batch];
         while let Some(batch) = stack.pop() {
             let (entries, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|item| (item.entry, item.reply)).unzip();
-            match self.run_until_known(&entries, more_waits || !stack.is_empty()).await {
+            match self.run_until_known(&entries, is_more_due || !stack.is_empty()).await {
                 Ok(answers) => {
                     for (reply, answer) in replies.into_iter().zip(answers) {
                         reply.send(answer);
@@ -309,12 +319,12 @@ impl<W: Work> Writer<W> {
         }
     }
 
-    async fn run_until_known(&mut self, entries: &[W::Entry], more_waits: bool) -> Result<Vec<W::Reply>, Run> {
+    async fn run_until_known(&mut self, entries: &[W::Entry], is_more_due: bool) -> Result<Vec<W::Reply>, Run> {
         let give_up = Instant::now() + self.options.doubt_after;
         // What met another writer can be run again at once.
         let mut pause = Duration::ZERO;
         loop {
-            match self.run_once(entries, more_waits).await {
+            match self.run_once(entries, is_more_due).await {
                 Err(Run::Again(cause)) if Instant::now() + pause < give_up => {
                     tracing::debug!(%cause, "the outcome of a batch is not known; running it again");
                     tokio::time::sleep(pause).await;
@@ -325,18 +335,20 @@ impl<W: Work> Writer<W> {
         }
     }
 
-    /// Whether the next urgent batch is likely to come before a local transaction that is begun now would be given back: this
-    /// one came so soon after the one before it, as those of a lone client do.
-    fn is_soon_again(&mut self, entries: &[W::Entry], now: Instant) -> bool {
-        if !entries.iter().any(|entry| W::urgency(entry) == Urgency::Now) {
-            return false;
+    /// Whether a local transaction that is begun now is likely to be used before it would be given back. The next urgent batch comes
+    /// soon if this one came so soon after the one before it, as those of a lone client do; and it is likely to be as this one was.
+    fn wants_begin(&mut self, entries: &[W::Entry], has_begun: bool, is_more_due: bool, now: Instant) -> bool {
+        let mut is_soon = is_more_due || !self.items.is_empty();
+        if entries.iter().any(|entry| W::urgency(entry) == Urgency::Now) {
+            self.begins = has_begun;
+            let last = self.urgent_at.replace(now);
+            is_soon |= last.is_some_and(|last| now.saturating_duration_since(last) < IDLE);
         }
-        let last = self.urgent_at.replace(now);
-        last.is_some_and(|last| now.saturating_duration_since(last) < IDLE)
+        is_soon && self.begins
     }
 
     /// One local transaction. On any failure the connection is either back outside a transaction or dropped.
-    async fn run_once(&mut self, entries: &[W::Entry], more_waits: bool) -> Result<Vec<W::Reply>, Run> {
+    async fn run_once(&mut self, entries: &[W::Entry], is_more_due: bool) -> Result<Vec<W::Reply>, Run> {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => {
@@ -349,7 +361,7 @@ impl<W: Work> Writer<W> {
             }
         };
         let within = self.options.batch_within;
-        let transacted = tokio::time::timeout(within, self.transact(&mut session, entries, more_waits)).await;
+        let transacted = tokio::time::timeout(within, self.transact(&mut session, entries, is_more_due)).await;
         match transacted.unwrap_or_else(|_| Err(silent(within))) {
             Ok(replies) => {
                 self.session = Some(session);
@@ -375,23 +387,18 @@ impl<W: Work> Writer<W> {
         &mut self,
         session: &mut Session,
         entries: &[W::Entry],
-        more_waits: bool,
+        is_more_due: bool,
     ) -> Result<Vec<W::Reply>, sqlx::Error> {
         let began = Instant::now();
         let is_lazy = entries.iter().all(|entry| W::urgency(entry) == Urgency::Lazy);
-        let is_one_statement = !is_lazy && !session.is_begun() && self.work.is_one_statement(entries);
         crash_point::pass("batch.before_begin");
-        if !is_one_statement {
-            session.begin(is_lazy).await?;
-        }
-        crash_point::pass("batch.before_sql");
-        let replies = self.work.run(&mut session.connection, entries).await?;
+        let mut local = session.local(is_lazy);
+        let replies = self.work.run(&mut local, entries).await?;
         assert_eq!(replies.len(), entries.len(), "one reply for each entry");
-        if !is_one_statement {
+        let (is_open, has_begun) = (local.is_open(), local.has_begun());
+        let begin_next = self.wants_begin(entries, has_begun, is_more_due, began);
+        if is_open {
             crash_point::pass("batch.before_commit");
-            let begin_next = more_waits
-                || !self.items.is_empty()
-                || self.is_soon_again(entries, began) && !self.work.is_one_statement(entries);
             session.commit(begin_next).await?;
         }
         self.work.committed();

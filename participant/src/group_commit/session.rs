@@ -7,13 +7,14 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 
+use super::local::Local;
+
 /// How long a local transaction that was begun beforehand waits for work; what `now()` says in it is as old as that.
 pub(super) const IDLE: Duration = Duration::from_millis(20);
 
 /// A connection.
 pub(super) struct Session {
-    /// For the statements of a batch.
-    pub(super) connection: PgConnection,
+    connection: PgConnection,
     is_begun: bool,
 }
 
@@ -28,15 +29,9 @@ impl Session {
         self.is_begun
     }
 
-    /// Begins a local transaction, if that was not done beforehand; a lazy one may be lost in a crash of the database.
-    pub(super) async fn begin(&mut self, is_lazy: bool) -> Result<(), sqlx::Error> {
-        let begin = match (std::mem::take(&mut self.is_begun), is_lazy) {
-            (true, false) => return Ok(()),
-            (true, true) => "SET LOCAL synchronous_commit = off",
-            (false, false) => "BEGIN",
-            (false, true) => "BEGIN; SET LOCAL synchronous_commit = off",
-        };
-        self.connection.execute(begin).await.map(drop)
+    /// For a batch. What was begun beforehand is the batch's local transaction from now on.
+    pub(super) fn local(&mut self, is_lazy: bool) -> Local<'_> {
+        Local::new(&mut self.connection, std::mem::take(&mut self.is_begun), is_lazy)
     }
 
     /// Commits; begins the next local transaction at once if it is wanted.

@@ -1,8 +1,9 @@
 //! What waits to be written, and what of it is written next.
 //!
 //! Somebody waits for what is urgent: it goes as soon as the connection is free. For the rest nobody does, so it goes with
-//! something urgent once there is enough of it to share what that costs, or when the first of it has waited long enough, by
-//! itself if need be. A lone client's order is not slowed down by the decision about the order before it.
+//! something urgent once there is enough of it to share what that costs, or when the first of it has waited for half of what
+//! it may; and by itself when that has passed. So a lone client's order is not slowed down by the decision about the order
+//! before it: one in many is, by those about all of them.
 use std::collections::HashSet;
 
 use tokio::time::Instant;
@@ -17,7 +18,9 @@ pub(super) struct Waiting<W: Work> {
     items: Vec<Waits<W>>,
     /// How many of them are urgent.
     urgent: usize,
-    /// When the first of the others has waited long enough.
+    /// When the others go with what is urgent.
+    rides_at: Option<Instant>,
+    /// When they go by themselves.
     ripe_at: Option<Instant>,
 }
 
@@ -28,7 +31,7 @@ struct Waits<W: Work> {
 
 impl<W: Work> Default for Waiting<W> {
     fn default() -> Self {
-        Waiting { items: Vec::new(), urgent: 0, ripe_at: None }
+        Waiting { items: Vec::new(), urgent: 0, rides_at: None, ripe_at: None }
     }
 }
 
@@ -49,8 +52,9 @@ impl<W: Work> Waiting<W> {
             match patience {
                 None => self.urgent += 1,
                 Some(patience) => {
-                    let ripe_at = now + patience;
-                    self.ripe_at = Some(self.ripe_at.map_or(ripe_at, |other| other.min(ripe_at)));
+                    let first = |of: Option<Instant>, at: Instant| Some(of.map_or(at, |other| other.min(at)));
+                    self.rides_at = first(self.rides_at, now + patience / 2);
+                    self.ripe_at = first(self.ripe_at, now + patience);
                 }
             }
             self.items.push(Waits { item, is_urgent: patience.is_none() });
@@ -70,7 +74,7 @@ impl<W: Work> Waiting<W> {
     /// none overtakes another of its key.
     pub(super) fn cut(&mut self, max_batch: usize, now: Instant) -> Vec<Item<W>> {
         let all_go =
-            self.urgent == 0 || self.is_enough() || self.ripe_at.is_some_and(|at| at <= now) || self.is_pressed();
+            self.urgent == 0 || self.is_enough() || self.rides_at.is_some_and(|at| at <= now) || self.is_pressed();
         let mut keys = HashSet::with_capacity(self.items.len());
         let mut later = Vec::new();
         let mut batch = Vec::with_capacity(self.items.len());
@@ -86,6 +90,7 @@ impl<W: Work> Waiting<W> {
         if all_go {
             // What is left of it is overdue.
             self.ripe_at = (later.len() > self.urgent).then_some(now);
+            self.rides_at = self.ripe_at;
         }
         self.items = later;
         batch.into_iter().map(|waits| waits.item).collect()
@@ -108,9 +113,7 @@ impl<W: Work> Waiting<W> {
 mod tests {
     use std::time::Duration;
 
-    use sqlx::PgConnection;
-
-    use super::super::ReplyTo;
+    use super::super::{Local, ReplyTo};
     use super::*;
 
     /// An entry's key and urgency.
@@ -132,7 +135,7 @@ mod tests {
             entry.1
         }
 
-        async fn run(&self, _: &mut PgConnection, entries: &[Errand]) -> Result<Vec<()>, sqlx::Error> {
+        async fn run(&self, _: &mut Local<'_>, entries: &[Errand]) -> Result<Vec<()>, sqlx::Error> {
             Ok(entries.iter().map(|_| ()).collect())
         }
 
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_does_not_ride_until_it_is_ripe() {
+    fn what_nobody_waits_for_does_not_ride_until_it_has_waited_for_half_its_time() {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
         let Options { linger, lazy_linger, .. } = Options::default();
         add(&mut waiting, "lazy", Urgency::Lazy, now);
@@ -159,8 +162,8 @@ mod tests {
         add(&mut waiting, "urgent", Urgency::Now, now);
         assert_eq!(waiting.due_at(now), Some(now));
         assert_eq!(cut(&mut waiting, now), ["urgent"]);
-        add(&mut waiting, "next", Urgency::Now, now + linger);
-        assert_eq!(cut(&mut waiting, now + linger), ["lazy", "soon", "next"]);
+        add(&mut waiting, "next", Urgency::Now, now + linger / 2);
+        assert_eq!(cut(&mut waiting, now + linger / 2), ["lazy", "soon", "next"]);
         assert_eq!((waiting.len(), waiting.due_at(now)), (0, None));
     }
 

@@ -1,8 +1,7 @@
 //! Steps of sagas, by the rules of [`protocol::step`]: what the log's writer does with them, as part of its batch.
 //!
 //! As with branches, a guarded statement does what is usual (no row for an EXECUTE, an EXECUTED one for a COMPENSATE), and
-//! only for the others the rows that stand are read and the rule is asked. A batch without steps comes here for nothing
-//! and costs nothing.
+//! only for the others the rows that stand are read and the rule is asked.
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -32,9 +31,6 @@ pub async fn run<R: Resource>(
     entries: &[Entry<R::Branch>],
     replies: &mut HashMap<Uuid, Reply>,
 ) -> Result<(), sqlx::Error> {
-    if !entries.iter().any(Entry::is_step) {
-        return Ok(());
-    }
     let mut batch = Steps { resource, connection, replies };
     batch.execute(entries).await?;
     batch.compensate(entries).await?;

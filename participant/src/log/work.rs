@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use protocol::Vote;
 use protocol::branch::{self, BranchState, End, Fence, Prepare, Settle};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::asked::{Asked, AskedBranch, branches};
@@ -25,7 +24,7 @@ use super::steps;
 use super::waiting::{Closing, Waiting};
 use super::write::{self, Standing};
 use crate::duplicates::Duplicates;
-use crate::group_commit::{Urgency, Work};
+use crate::group_commit::{Local, Urgency, Work};
 use crate::postgres::conflict;
 use crate::resource::HoldAll;
 use crate::{PreparedBranch, Refusal, Resource, TransactionRef};
@@ -75,14 +74,7 @@ impl<R: Resource> Work for LogWork<R> {
         }
     }
 
-    fn is_one_statement(&self, entries: &[Self::Entry]) -> bool {
-        !self.duplicates.would_be_expected()
-            && self.likely.would_be()
-            && entries.iter().all(|entry| matches!(entry, Entry::Prepare { .. }))
-            && matches!(Asked::of(entries).hold_all(&*self.resource, &[]), Ok(Some(_)))
-    }
-
-    async fn run(&self, connection: &mut PgConnection, entries: &[Self::Entry]) -> Result<Vec<Reply>, sqlx::Error> {
+    async fn run(&self, local: &mut Local<'_>, entries: &[Self::Entry]) -> Result<Vec<Reply>, sqlx::Error> {
         let is_careful = self.duplicates.are_expected();
         let asked = Asked::of(entries);
         let is_likely = !is_careful && !asked.branches.is_empty() && self.likely.next();
@@ -90,12 +82,13 @@ impl<R: Resource> Work for LogWork<R> {
         let revision = Uuid::now_v7();
         self.waiting.begin(revision);
         let (resource, waiting) = (&*self.resource, &self.waiting);
-        let mut batch =
-            Batch { resource, waiting, connection, replies, is_careful, is_likely, is_at_once: false, revision };
+        let mut batch = Batch { resource, waiting, local, replies, is_careful, is_likely, is_at_once: false, revision };
         let carried_out = batch.carry_out(entries, asked).await;
         let carried_out = if batch.is_at_once { self.likely.learn(carried_out) } else { carried_out };
         self.duplicates.learn(is_careful, carried_out)?;
-        steps::run(&*self.resource, batch.connection, entries, &mut batch.replies).await?;
+        if entries.iter().any(Entry::is_step) {
+            steps::run(&*self.resource, batch.local.begin().await?, entries, &mut batch.replies).await?;
+        }
         let unanswered = || Reply::Unknown("the batch left it out".to_owned());
         let reply = |entry| batch.replies.remove(&Self::key(entry)).unwrap_or_else(unanswered);
         Ok(entries.iter().map(reply).collect())
@@ -114,10 +107,10 @@ impl<R: Resource> Work for LogWork<R> {
     }
 }
 
-struct Batch<'a, R: Resource> {
+struct Batch<'a, 'c, R: Resource> {
     resource: &'a R,
     waiting: &'a Waiting<R::Branch>,
-    connection: &'a mut PgConnection,
+    local: &'a mut Local<'c>,
     replies: HashMap<Uuid, Reply>,
     /// PREPAREs may meet a row. (All others always may.)
     is_careful: bool,
@@ -129,7 +122,7 @@ struct Batch<'a, R: Resource> {
     revision: Uuid,
 }
 
-impl<R: Resource> Batch<'_, R> {
+impl<R: Resource> Batch<'_, '_, R> {
     /// Aborts come before commits: they may leave of a batch just what is committed.
     async fn carry_out(
         &mut self,
@@ -170,7 +163,10 @@ impl<R: Resource> Batch<'_, R> {
         self.end(entries).await?;
         let Asked { mut batches, branches: asked } = asked;
         let [batch] = &mut batches[..] else { return Err(conflict()) };
-        at_once::write(self.connection, batch, hold_all, &closing, self.revision).await?;
+        // Steps come after it.
+        let is_all = !entries.iter().any(Entry::is_step);
+        let connection = if is_all { self.local.alone().await? } else { self.local.begin().await? };
+        at_once::write(connection, batch, hold_all, &closing, self.revision).await?;
         debug_assert_eq!(branch::prepare(None, false), Prepare::TryHold);
         for (asked, branch) in asked.iter().zip(branches(&asked)) {
             self.waiting.wrote(asked.batch_id, branch);
@@ -187,13 +183,13 @@ impl<R: Resource> Batch<'_, R> {
         debug_assert_eq!(branch::prepare(None, false), Prepare::TryHold);
         if !self.is_careful {
             for batch in &mut batches {
-                batches::insert(self.connection, batch, self.revision).await?;
+                batches::insert(self.local.begin().await?, batch, self.revision).await?;
             }
             return self.hold(&asked).await;
         }
         let mut inserted = HashSet::new();
         for batch in &mut batches {
-            inserted.extend(batches::insert_with_care(self.connection, batch, self.revision).await?);
+            inserted.extend(batches::insert_with_care(self.local.begin().await?, batch, self.revision).await?);
         }
         let others = others(asked.iter().map(|it| it.transaction), &inserted);
         asked.retain(|it| inserted.contains(&it.transaction.transaction_id));
@@ -216,7 +212,7 @@ impl<R: Resource> Batch<'_, R> {
             return Ok(());
         }
         let branches = branches(held);
-        let votes = self.resource.prepare(self.connection, &branches).await?;
+        let votes = self.resource.prepare(self.local.begin().await?, &branches).await?;
         assert_eq!(votes.len(), held.len(), "one vote for each branch");
         let refused: Vec<(TransactionRef, Option<&Refusal>)> = held
             .iter()
@@ -227,7 +223,7 @@ impl<R: Resource> Batch<'_, R> {
             let batch_ids: HashSet<Uuid> = held.iter().map(|asked| asked.batch_id).collect();
             let batch_ids = batch_ids.into_iter().collect();
             let decision = Decision { state: BranchState::Aborted, rows: &refused, batch_ids, with_branches: false };
-            let aborted = batches::decide(self.connection, &decision, self.revision).await?;
+            let aborted = batches::decide(self.local.begin().await?, &decision, self.revision).await?;
             assert_eq!(aborted.len(), refused.len(), "a row inserted in this local transaction stands");
         }
         for ((asked, branch), vote) in held.iter().zip(branches).zip(votes) {
@@ -250,7 +246,10 @@ impl<R: Resource> Batch<'_, R> {
             _ => None,
         });
         let fenced: Vec<(TransactionRef, &Refusal)> = fenced.collect();
-        let inserted = write::insert_aborted(self.connection, &fenced).await?;
+        if fenced.is_empty() {
+            return Ok(());
+        }
+        let inserted = write::insert_aborted(self.local.begin().await?, &fenced).await?;
         debug_assert_eq!(branch::fence(None, false), Fence { vote: Vote::No, insert_aborted: true });
         for (reference, _) in &fenced {
             if inserted.contains(&reference.transaction_id) {
@@ -289,7 +288,7 @@ impl<R: Resource> Batch<'_, R> {
         done.extend(decided.iter().map(|branch| branch.transaction_id));
         applied.extend(decided);
         if !applied.is_empty() {
-            self.resource.commit(self.connection, &applied).await?;
+            self.resource.commit(self.local.begin().await?, &applied).await?;
         }
         for branch in &applied {
             self.replies.insert(branch.transaction_id, Reply::Settled(Settle::Apply));
@@ -313,7 +312,7 @@ impl<R: Resource> Batch<'_, R> {
         if batches.is_empty() {
             return Ok(Vec::new());
         }
-        let closed = batches::close(self.connection, &batches, self.revision).await?;
+        let closed = batches::close(self.local.begin().await?, &batches, self.revision).await?;
         let closed = batches.into_iter().filter(|batch| closed.contains(&batch.batch_id));
         Ok(closed.flat_map(|batch| batch.branches).collect())
     }
@@ -328,14 +327,14 @@ impl<R: Resource> Batch<'_, R> {
         if references.is_empty() {
             return Ok(Vec::new());
         }
-        let locked = batches::lock(self.connection, &references).await?;
+        let locked = batches::lock(self.local.begin().await?, &references).await?;
         if locked.is_empty() {
             return Ok(Vec::new());
         }
         let mut at_hand = self.waiting.take(references.iter().map(|reference| reference.transaction_id));
         let batch_ids = locked.iter().map(|(batch_id, _)| *batch_id).collect();
         let decision = Decision { state, rows, batch_ids, with_branches: at_hand.len() < rows.len() };
-        let decided = batches::decide(self.connection, &decision, self.revision).await?;
+        let decided = batches::decide(self.local.begin().await?, &decision, self.revision).await?;
         let mut counts: HashMap<Uuid, usize> = HashMap::new();
         decided.iter().for_each(|row| *counts.entry(row.batch_id).or_default() += 1);
         for (batch_id, revision) in locked {
@@ -366,7 +365,7 @@ impl<R: Resource> Batch<'_, R> {
         debug_assert_eq!(branch::abort(None, false), Settle::InsertAborted);
         let mut missing = aborts.clone();
         missing.retain(|(reference, _)| !done.contains(&reference.transaction_id));
-        let inserted = write::insert_aborted(self.connection, &missing).await?;
+        let inserted = write::insert_aborted(self.local.begin().await?, &missing).await?;
         for (reference, _) in missing.iter().filter(|(reference, _)| inserted.contains(&reference.transaction_id)) {
             self.answer(*reference, Reply::Settled(Settle::InsertAborted));
         }
@@ -410,8 +409,8 @@ impl<R: Resource> Batch<'_, R> {
         if ends.is_empty() {
             return Ok(());
         }
-        let watermark = write::watermark(self.connection).await?;
-        let deleted = write::end(self.connection, &ends, watermark).await?;
+        let watermark = write::watermark(self.local.begin().await?).await?;
+        let deleted = write::end(self.local.begin().await?, &ends, watermark).await?;
         debug_assert_eq!(branch::end(Some(BranchState::Committed), true), End::Delete);
         for reference in ends.iter().filter(|reference| deleted.contains(&reference.transaction_id)) {
             self.answer(*reference, Reply::Ended(End::Delete));
@@ -442,7 +441,7 @@ impl<R: Resource> Batch<'_, R> {
                 .into_iter()
                 .filter_map(|branch| Some((branch.clone(), why(&branch.transaction_id)?)))
                 .collect();
-            self.resource.abort(self.connection, &released).await?;
+            self.resource.abort(self.local.begin().await?, &released).await?;
         }
         for transaction_id in &done {
             self.replies.insert(*transaction_id, Reply::Settled(Settle::Release));
@@ -465,7 +464,7 @@ impl<R: Resource> Batch<'_, R> {
         if references.is_empty() {
             return Ok(Vec::new());
         }
-        let (watermark, mut standing) = write::standing(self.connection, references).await?;
+        let (watermark, mut standing) = write::standing(self.local.begin().await?, references).await?;
         let look = |reference: &TransactionRef| {
             let row = standing.remove(&reference.transaction_id);
             let deadline_unix_ms = row.as_ref().map_or(reference.deadline_unix_ms, |row| row.deadline_unix_ms);

@@ -14,7 +14,7 @@ type Sums<'a> = BTreeMap<(&'a str, &'a str), i128>;
 macro_rules! authorise {
     () => {
         "UPDATE account SET held_minor = held_minor + s.amount_minor
-         FROM unnest($1::text[], $2::text[], $3::bigint[]) AS s (account, currency, amount_minor)
+         FROM (SELECT unnest($1::text[]) AS account, unnest($2::text[]) AS currency, unnest($3::bigint[]) AS amount_minor) AS s
          WHERE account.account = s.account AND account.currency = s.currency
            AND account.balance_minor - account.held_minor >= s.amount_minor
            AND account.account NOT LIKE 'assent:%'
@@ -27,13 +27,11 @@ macro_rules! book {
     () => {
         "revenue AS (
             INSERT INTO account (account, currency, balance_minor)
-            SELECT * FROM unnest($4::text[], $5::text[], $6::bigint[])
+            SELECT unnest($4::text[]), unnest($5::text[]), unnest($6::bigint[])
             ON CONFLICT (account) DO UPDATE SET balance_minor = account.balance_minor + EXCLUDED.balance_minor
          ), booked AS (
             INSERT INTO booking (booking_id, debit_account, credit_account, amount_minor, kind)
-            SELECT booking_id, payer, revenue, amount_minor, 'capture'
-            FROM unnest($7::uuid[], $8::text[], $9::text[], $10::bigint[])
-                 AS c (booking_id, payer, revenue, amount_minor)
+            SELECT unnest($7::uuid[]), unnest($8::text[]), unnest($9::text[]), unnest($10::bigint[]), 'capture'
          )"
     };
 }
@@ -76,8 +74,8 @@ pub fn authorise_all(
         "held AS (
              UPDATE account SET balance_minor = balance_minor - coalesce(s.captured_minor, 0),
                     held_minor = held_minor + coalesce(s.wanted_minor, 0) - coalesce(s.captured_minor, 0)
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $11::bigint[])
-                  AS s (account, currency, wanted_minor, captured_minor)
+             FROM (SELECT unnest($1::text[]) AS account, unnest($2::text[]) AS currency, unnest($3::bigint[]) AS wanted_minor,
+                          unnest($11::bigint[]) AS captured_minor) AS s
              WHERE account.account = s.account AND account.currency = s.currency
                AND (s.wanted_minor IS NULL OR account.balance_minor - account.held_minor >= s.wanted_minor
                                               AND account.account NOT LIKE 'assent:%')

@@ -5,7 +5,8 @@
 //! touched in sorted order, those of batches before those of records, so that two coordinators on one database rarely
 //! deadlock; when they do, the entries are run again.
 //!
-//! [`stage`] inserts records, together with the row of the batch that they are from then on. [`decide`] decides them one by
+//! [`stage`] inserts records, together with the row of the batch that they are from then on; with what is usual it does all that
+//! there is to do at once. [`decide`] decides them one by
 //! one, [`batch`] all that are left of a batch at once, and [`finishes`] is where finishes wait for the others of their batch.
 mod batch;
 mod decide;
@@ -22,14 +23,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use participant::Refusal;
 use participant::duplicates::Duplicates;
-use participant::group_commit::{Urgency, Work};
+use participant::group_commit::{Local, Urgency, Work};
 use protocol::Decision;
 use protocol::record::{Abort, Commit, Stage};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{ClientAnswer, Doubt};
 pub use finishes::{Finishes, Next, WITHIN as FINISHED_WITHIN, Waiting};
+use stage::AtOnce;
 pub(super) use stage::{held_requests, lock_watermark};
 pub(super) use standing::{split, standing};
 
@@ -165,21 +166,24 @@ impl Work for RecordWork {
         if matches!(entry, Entry::Finish(_) | Entry::Close(_)) { Urgency::Lazy } else { Urgency::Now }
     }
 
-    fn is_one_statement(&self, entries: &[Entry]) -> bool {
-        !self.duplicates.would_be_expected() && stage::are_one_batch(entries)
-    }
-
-    async fn run(&self, connection: &mut PgConnection, entries: &[Entry]) -> Result<Vec<Reply>, sqlx::Error> {
+    async fn run(&self, local: &mut Local<'_>, entries: &[Entry]) -> Result<Vec<Reply>, sqlx::Error> {
         let mut round = Round::new(entries);
-        round.lock_batches(connection).await?;
-        if entries.iter().any(|entry| matches!(entry, Entry::Stage(_))) {
-            let careful = self.duplicates.are_expected();
-            self.duplicates.learn(careful, round.stage(connection, careful).await)?;
+        let careful = entries.iter().any(|entry| matches!(entry, Entry::Stage(_))) && self.duplicates.are_expected();
+        match AtOnce::of(entries).filter(|_| !careful) {
+            Some(at_once) => {
+                let carried_out = round.carry_out_at_once(local.alone().await?, at_once).await;
+                self.duplicates.learn(careful, carried_out)?;
+            }
+            None => {
+                let connection = local.begin().await?;
+                round.lock_batches(connection).await?;
+                self.duplicates.learn(careful, round.stage(connection, careful).await)?;
+                round.abort(connection).await?;
+                round.commit(connection).await?;
+                round.finish(connection).await?;
+                round.close(connection).await?;
+            }
         }
-        round.abort(connection).await?;
-        round.commit(connection).await?;
-        round.finish(connection).await?;
-        round.close(connection).await?;
         let staged = std::mem::take(&mut round.staged);
         *self.staged.lock().unwrap_or_else(PoisonError::into_inner) = staged;
         // Every entry is of one of the five kinds; what were left out would be doubt, not a guess.

@@ -1,4 +1,7 @@
 //! Inserting records: STAGING ones as a batch with its row, ABORTED ones as they are.
+//!
+//! What nearly all runs are is one statement, which needs no BEGIN and no COMMIT: new records of one batch, and other batches whose
+//! records were all accepted.
 use std::collections::{HashMap, HashSet};
 
 use participant::postgres::conflict;
@@ -9,13 +12,54 @@ use sqlx::{Arguments as _, PgConnection};
 use uuid::Uuid;
 
 use super::batch::count;
-use super::{Entry, NewBatch, NewRecord, Reply, Round, split, standing};
+use super::{Closing, Entry, Finish, NewBatch, NewRecord, Reply, Round, split, standing};
 
 /// How far the deadlines of a batch are apart, at most: it is collected with the latest of them, and one that is hours away
 /// (that of a saga's child may be) is not to keep all the others.
 const SPAN_MS: i64 = 100_000;
 
+/// How a run is carried out by one statement.
+pub(super) struct AtOnce<'a> {
+    /// With the places of their entries.
+    stages: Vec<(usize, &'a NewRecord)>,
+    closings: Vec<&'a Closing>,
+}
+
+impl<'a> AtOnce<'a> {
+    /// If it is: there is something to stage, all for one batch, and whatever else there is closes batches as usual.
+    pub(super) fn of(entries: &'a [Entry]) -> Option<Self> {
+        let (mut stages, mut closings) = (Vec::new(), Vec::new());
+        for (place, entry) in entries.iter().enumerate() {
+            match entry {
+                Entry::Stage(record) => stages.push((place, &**record)),
+                Entry::Close(closing) if closing.finishes.iter().all(Finish::is_usual) => closings.push(closing),
+                _ => return None,
+            }
+        }
+        let (_, first) = stages.first()?;
+        let is_one_batch = stages.iter().all(|(_, other)| batch_of(other) == batch_of(first));
+        closings.sort_unstable_by_key(|closing| closing.batch_id);
+        is_one_batch.then_some(AtOnce { stages, closings })
+    }
+}
+
 impl Round<'_> {
+    /// Inserts STAGING records and closes batches by one statement. If anything is not as expected it fails, and has closed batches
+    /// at most.
+    pub(super) async fn carry_out_at_once(
+        &mut self,
+        connection: &mut PgConnection,
+        AtOnce { mut stages, closings }: AtOnce<'_>,
+    ) -> Result<(), sqlx::Error> {
+        self.stage_batch(connection, &mut stages, &closings).await?;
+        for (entry, reply) in self.entries.iter().zip(&mut self.replies) {
+            if matches!(entry, Entry::Close(_)) {
+                *reply = Some(Reply::Finished);
+            }
+        }
+        Ok(())
+    }
+
     /// Inserts STAGING records. All are expected to meet no other and to be above the watermark, unless `careful`: one that
     /// does not fails the run.
     pub(super) async fn stage(&mut self, connection: &mut PgConnection, careful: bool) -> Result<(), sqlx::Error> {
@@ -25,19 +69,32 @@ impl Round<'_> {
                 stages.push((place, record));
             }
         }
-        stages.sort_unstable_by_key(|(_, it)| (batch_of(it), &it.client_id, &it.request_id, it.transaction_id));
-        for stages in stages.chunk_by(|(_, one), (_, other)| batch_of(one) == batch_of(other)) {
+        stages.sort_unstable_by_key(|(_, it)| batch_of(it));
+        for stages in stages.chunk_by_mut(|(_, one), (_, other)| batch_of(one) == batch_of(other)) {
             if careful {
+                stages.sort_unstable_by_key(|(_, it)| in_order(it));
                 self.stage_with_care(connection, stages).await?;
-                continue;
+            } else {
+                self.stage_batch(connection, stages, &[]).await?;
             }
-            let batch_id = Uuid::now_v7();
-            let records: Vec<&NewRecord> = stages.iter().map(|(_, record)| *record).collect();
-            stage_new(connection, batch_id, &records).await?;
-            self.opened(batch_id, records.iter().map(|record| record.transaction_id).collect());
-            for (place, _) in stages {
-                self.answer(*place, Reply::Stage(Stage::Staged));
-            }
+        }
+        Ok(())
+    }
+
+    /// Inserts those of one batch, which are expected to meet no other, and closes others.
+    async fn stage_batch(
+        &mut self,
+        connection: &mut PgConnection,
+        stages: &mut [(usize, &NewRecord)],
+        closings: &[&Closing],
+    ) -> Result<(), sqlx::Error> {
+        stages.sort_unstable_by_key(|(_, it)| in_order(it));
+        let batch_id = Uuid::now_v7();
+        let records: Vec<&NewRecord> = stages.iter().map(|(_, record)| *record).collect();
+        stage_new(connection, batch_id, &records, closings).await?;
+        self.opened(batch_id, records.iter().map(|record| record.transaction_id).collect());
+        for (place, _) in stages {
+            self.answer(*place, Reply::Stage(Stage::Staged));
         }
         Ok(())
     }
@@ -89,13 +146,9 @@ fn batch_of(record: &NewRecord) -> (&str, i64) {
     (&record.owner_id, record.deadline_unix_ms.div_euclid(SPAN_MS))
 }
 
-/// Whether these are records to stage and nothing else, all for one batch.
-pub(super) fn are_one_batch(entries: &[Entry]) -> bool {
-    let mut batches = entries.iter().map(|entry| match entry {
-        Entry::Stage(record) => Some(batch_of(record)),
-        _ => None,
-    });
-    batches.next().flatten().is_some_and(|first| batches.all(|other| other == Some(first)))
+/// In which order records are inserted, by every coordinator.
+fn in_order(record: &NewRecord) -> (&str, &str, Uuid) {
+    (&record.client_id, &record.request_id, record.transaction_id)
 }
 
 /// Reads the watermark and keeps the collector's drain waiting until this local transaction has ended.
@@ -106,8 +159,9 @@ pub async fn lock_watermark(connection: &mut PgConnection) -> Result<i64, sqlx::
 /// The new records and what is the same for all of them; what is shorter than the others is filled up with NULL.
 macro_rules! new_records {
     () => {
-        "unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], $8::text[]) \
-             AS n (transaction_id, client_id, request_id, request_digest, deadline_unix_ms, participants, owner_id, refusal)"
+        "(SELECT unnest($1::uuid[]) AS transaction_id, unnest($2::text[]) AS client_id, unnest($3::text[]) AS request_id, \
+              unnest($4::bytea[]) AS request_digest, unnest($5::bigint[]) AS deadline_unix_ms, \
+              unnest($6::text[]) AS participants, unnest($7::text[]) AS owner_id, unnest($8::text[]) AS refusal) AS n"
     };
 }
 
@@ -124,23 +178,56 @@ macro_rules! insert_staging {
     };
 }
 
-/// Inserts STAGING records that are expected to be above the watermark and to meet no other: if one is not, none is inserted,
-/// because the statement may be a local transaction of its own. Waits for other coordinators' inserts of the same.
+macro_rules! stage_new {
+    ($closed:literal, $are_closed:literal) => {
+        concat!(
+            "WITH lowest AS MATERIALIZED (SELECT deadline_unix_ms FROM watermark WHERE sole FOR KEY SHARE), ",
+            $closed,
+            "batch AS (INSERT INTO record_batch \
+                 (batch_id, undecided, record_count, owner_id, transaction_ids, max_deadline_unix_ms, participants) \
+                 SELECT $11, $13, $13, $9, $1, $14, $12 FROM lowest WHERE lowest.deadline_unix_ms < $15",
+            $are_closed,
+            ") ",
+            insert_staging!(", lowest WHERE lowest.deadline_unix_ms < $15"),
+            $are_closed
+        )
+    };
+}
+
+/// Inserts STAGING records that are expected to be above the watermark and to meet no other, and closes batches of which as many are
+/// expected to be undecided as are finished: if anything is not so no record is inserted, because the statement may be a local
+/// transaction of its own. Waits for other coordinators' inserts of the same.
 ///
 /// The inserting statement reads the watermark as [`lock_watermark`] does.
-async fn stage_new(connection: &mut PgConnection, batch_id: Uuid, records: &[&NewRecord]) -> Result<(), sqlx::Error> {
-    let stage = concat!(
-        "WITH lowest AS MATERIALIZED (SELECT deadline_unix_ms FROM watermark WHERE sole FOR KEY SHARE), \
-             batch AS (INSERT INTO record_batch \
-                 (batch_id, undecided, record_count, owner_id, transaction_ids, max_deadline_unix_ms, participants) \
-                 SELECT $11, $13, $13, $9, $1, $14, $12 FROM lowest WHERE lowest.deadline_unix_ms < $15) ",
-        insert_staging!(", lowest WHERE lowest.deadline_unix_ms < $15")
-    );
+async fn stage_new(
+    connection: &mut PgConnection,
+    batch_id: Uuid,
+    records: &[&NewRecord],
+    closings: &[&Closing],
+) -> Result<(), sqlx::Error> {
     let mut columns = staging_columns(batch_id, records)?;
-    columns.add(count(records.len())).map_err(sqlx::Error::Encode)?;
-    columns.add(max_deadline(records)).map_err(sqlx::Error::Encode)?;
     let first_deadline = records.iter().map(|record| record.deadline_unix_ms).min().unwrap_or_default();
-    columns.add(first_deadline).map_err(sqlx::Error::Encode)?;
+    let mut add = || -> Result<(), sqlx::error::BoxDynError> {
+        columns.add(count(records.len()))?;
+        columns.add(max_deadline(records))?;
+        columns.add(first_deadline)?;
+        if !closings.is_empty() {
+            columns.add(closings.iter().map(|closing| closing.batch_id).collect::<Vec<_>>())?;
+            columns.add(closings.iter().map(|closing| count(closing.finishes.len())).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    };
+    add().map_err(sqlx::Error::Encode)?;
+    let stage = match closings {
+        [] => stage_new!("", ""),
+        _ => stage_new!(
+            "closed AS ( \
+                 UPDATE record_batch b SET state = 2, undecided = 0, decide_time = now() \
+                 FROM (SELECT unnest($16::uuid[]) AS batch_id, unnest($17::integer[]) AS undecided) AS c \
+                 WHERE b.batch_id = c.batch_id AND b.state = 1 AND b.undecided = c.undecided RETURNING 1), ",
+            " AND (SELECT count(*) FROM closed) = cardinality($16::uuid[])"
+        ),
+    };
     let staged = sqlx::query_with(stage, columns).execute(connection).await?;
     duplicates::all(staged.rows_affected(), records.len())
 }

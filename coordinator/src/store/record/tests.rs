@@ -20,6 +20,8 @@ struct Scene {
 struct Writer {
     work: Arc<RecordWork>,
     connection: PgConnection,
+    /// Whether the last run was one statement, which needs no COMMIT.
+    is_at_once: bool,
 }
 
 impl Scene {
@@ -31,7 +33,7 @@ impl Scene {
 
     async fn writer(&self) -> Writer {
         let options: PgConnectOptions = participant::postgres::connect_options(&self.postgres.url(), "test").unwrap();
-        Writer { work: Arc::default(), connection: options.connect().await.unwrap() }
+        Writer { work: Arc::default(), connection: options.connect().await.unwrap(), is_at_once: false }
     }
 
     /// Stages records as one batch; the batch's id.
@@ -77,7 +79,10 @@ impl Writer {
     }
 
     async fn run(&mut self, entries: Vec<Entry>) -> Result<Vec<Reply>, sqlx::Error> {
-        self.work.run(&mut self.connection, &entries).await
+        let mut local = Local::on(&mut self.connection);
+        let replies = self.work.run(&mut local, &entries).await;
+        self.is_at_once = !local.is_open();
+        replies
     }
 
     async fn end(&mut self, how: &'static str) {
@@ -362,15 +367,64 @@ async fn a_stage_that_is_a_local_transaction_of_its_own_leaves_nothing_if_one_of
     scene.store.advance_watermark(late.deadline_unix_ms).await.unwrap();
     let entries = vec![Entry::Stage(early.clone()), Entry::Stage(late.clone())];
     let mut writer = scene.writer().await;
-    assert!(writer.work.is_one_statement(&entries[..1]));
     writer.run(entries).await.unwrap_err();
+    assert!(writer.is_at_once);
     let left = "SELECT (SELECT count(*) FROM record) + (SELECT count(*) FROM record_batch)";
     let pool = scene.postgres.pool().await;
     assert_eq!(sqlx::query_scalar::<_, i64>(left).fetch_one(&*pool).await.unwrap(), 0);
     // The same again, with care.
     let entries = vec![Entry::Stage(early.clone()), Entry::Stage(late)];
-    assert!(!writer.work.is_one_statement(&entries[..1]));
     let replies = writer.carry_out(entries).await;
+    assert!(!writer.is_at_once);
     assert!(matches!(replies[..], [Reply::Stage(Stage::Staged), Reply::Stage(Stage::BelowWatermark)]), "{replies:?}");
+    scene.is_sound().await;
+}
+
+#[tokio::test]
+async fn a_batch_is_closed_by_the_statement_that_stages_the_next_one() {
+    let scene = Scene::start().await;
+    let [one, two, next] = records();
+    let batch_id = scene.staged(&[one.clone(), two.clone()]).await;
+    let mut owner = scene.writer().await;
+    let mut entries = close(batch_id, [accepted(&one), accepted(&two)]);
+    entries.push(Entry::Stage(next.clone()));
+    let replies = owner.run(entries).await.unwrap();
+    assert!(matches!(replies[..], [Reply::Finished, Reply::Stage(Stage::Staged)]), "{replies:?}");
+    assert!(owner.is_at_once);
+    assert_eq!((scene.stands(&one).await, scene.stands(&two).await), (COMMITTED, COMMITTED));
+    assert_eq!(scene.stands(&next).await, OPEN);
+    scene.is_sound().await;
+    // Rejections are written on their records, which takes more statements.
+    let [last] = records();
+    let mut entries = close(owner.work.staged.lock().unwrap()[0].batch_id, [rejected(&next)]);
+    entries.push(Entry::Stage(last.clone()));
+    owner.carry_out(entries).await;
+    assert!(!owner.is_at_once);
+    assert_eq!((scene.stands(&next).await, scene.stands(&last).await), (REJECTED, OPEN));
+    scene.is_sound().await;
+}
+
+#[tokio::test]
+async fn nothing_is_staged_with_a_batch_of_which_another_has_decided_a_part() {
+    let scene = Scene::start().await;
+    let [one, two, next] = records();
+    let batch_id = scene.staged(&[one.clone(), two.clone()]).await;
+    let aborts = scene.writer().await.carry_out(vec![Entry::Abort(two.clone(), why())]).await;
+    assert!(matches!(aborts[..], [Reply::Abort(Abort::Aborted { holds_request: true })]), "{aborts:?}");
+    let mut owner = scene.writer().await;
+    let entries = || {
+        let mut entries = close(batch_id, [accepted(&one), accepted(&two)]);
+        entries.push(Entry::Stage(next.clone()));
+        entries
+    };
+    owner.run(entries()).await.unwrap_err();
+    assert!(owner.is_at_once);
+    assert!(scene.store.record(next.transaction_id).await.unwrap().is_none());
+    assert_eq!((scene.batch().await, scene.stands(&one).await), ((1, 1), OPEN));
+    scene.is_sound().await;
+    let replies = owner.carry_out(entries()).await;
+    assert!(!owner.is_at_once, "with care now");
+    assert!(matches!(replies[..], [Reply::Finished, Reply::Stage(Stage::Staged)]), "{replies:?}");
+    assert_eq!((scene.stands(&one).await, scene.stands(&two).await.0), (COMMITTED, RecordState::Aborted));
     scene.is_sound().await;
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use participant::group_commit::{Urgency, Work};
+use participant::group_commit::{Local, Urgency, Work};
 use participant::postgres::conflict;
 use protocol::record::{self, Stage};
 use protocol::saga::{Denied, Saga, SagaState};
@@ -73,7 +73,8 @@ impl Work for SagaWork {
         if matches!(entry, Entry::Note(_)) { Urgency::Lazy } else { Urgency::Now }
     }
 
-    async fn run(&self, connection: &mut PgConnection, entries: &[Entry]) -> Result<Vec<Reply>, sqlx::Error> {
+    async fn run(&self, local: &mut Local<'_>, entries: &[Entry]) -> Result<Vec<Reply>, sqlx::Error> {
+        let connection = local.begin().await?;
         let mut replies = HashMap::with_capacity(entries.len());
         start(connection, entries, &mut replies).await?;
         let ids: Vec<Uuid> = entries.iter().filter(|entry| !matches!(entry, Entry::Start(_))).map(Self::key).collect();

@@ -1,0 +1,66 @@
+//! The local transaction of a batch: what takes several statements begins it, what takes one need not, because a statement is a
+//! local transaction of its own.
+use sqlx::{Executor, PgConnection};
+
+use crate::crash_point;
+
+/// A writer's connection while a batch is carried out.
+#[derive(Debug)]
+pub struct Local<'a> {
+    connection: &'a mut PgConnection,
+    /// Whether a crash of the database may take it back.
+    is_lazy: bool,
+    /// Whether BEGIN was said, beforehand or by [`Local::begin`].
+    is_open: bool,
+    has_begun: bool,
+}
+
+impl<'a> Local<'a> {
+    /// On a connection that is in no local transaction, for a batch that is forced.
+    pub fn on(connection: &'a mut PgConnection) -> Self {
+        Local::new(connection, false, false)
+    }
+
+    pub(super) fn new(connection: &'a mut PgConnection, is_open: bool, is_lazy: bool) -> Self {
+        Local { connection, is_lazy, is_open, has_begun: false }
+    }
+
+    /// The connection in the local transaction of the batch, which is begun unless it was. All that is done from now on is
+    /// committed together.
+    pub async fn begin(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        if !self.has_begun {
+            let begin = match (self.is_open, self.is_lazy) {
+                (true, false) => None,
+                (true, true) => Some("SET LOCAL synchronous_commit = off"),
+                (false, false) => Some("BEGIN"),
+                (false, true) => Some("BEGIN; SET LOCAL synchronous_commit = off"),
+            };
+            if let Some(begin) = begin {
+                self.connection.execute(begin).await?;
+            }
+            (self.is_open, self.has_begun) = (true, true);
+            crash_point::pass("batch.before_sql");
+        }
+        Ok(self.connection)
+    }
+
+    /// The connection, for the one statement that is all there is to do, or all but what may be lost. With its return all it has
+    /// done is committed, unless the local transaction was begun.
+    pub async fn alone(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        if self.is_lazy {
+            return self.begin().await;
+        }
+        crash_point::pass("batch.before_sql");
+        Ok(self.connection)
+    }
+
+    /// Whether COMMIT is to be said.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Whether [`Local::begin`] was needed.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+}
