@@ -170,8 +170,8 @@ impl Postgres {
 
     /// The command that runs the cluster. Durability stays as Postgres sets it.
     ///
-    /// All clusters were started together, so autovacuum comes to all of them at the same moments: often and for little, or
-    /// orders wait for it.
+    /// All clusters were started together: autovacuum comes to each of them at moments of its own, often and for little, or orders
+    /// wait for it.
     pub fn server(&self, cluster: &Cluster) -> Command {
         let mut arguments: Vec<OsString> = vec!["-D".into(), cluster.folder.as_os_str().to_owned()];
         let settings = [
@@ -179,7 +179,7 @@ impl Postgres {
             "listen_addresses=127.0.0.1".to_owned(),
             "unix_socket_directories=".to_owned(),
             format!("cluster_name={}", cluster.name),
-            "autovacuum_naptime=10s".to_owned(),
+            format!("autovacuum_naptime={}s", NAPTIMES_S[usize::from(cluster.port) % NAPTIMES_S.len()]),
         ];
         for setting in settings {
             arguments.push("-c".into());
@@ -191,6 +191,9 @@ impl Postgres {
         command
     }
 }
+
+/// Rarely at the same time.
+const NAPTIMES_S: [u8; 4] = [7, 8, 9, 11];
 
 impl Cluster {
     /// The URL that the services connect to. The password goes to them by environment, never on a command line.

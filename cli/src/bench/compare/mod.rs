@@ -171,6 +171,7 @@ impl Run<'_> {
         clients: usize,
         measured: Duration,
     ) -> Result<Measurement, Failure> {
+        settle().await;
         let plan = self.plans.shop(goods, "baseline".to_owned());
         let settings = baseline::Settings { variant, plan, clients, warm_up: self.plans.warm_up, measured };
         baseline::measure(&cluster.server, &cluster.folder, &settings).await.map_err(Failure::new)
@@ -243,6 +244,7 @@ impl Run<'_> {
             warm_up: self.plans.warm_up,
             measured: self.plans.measured,
         };
+        settle().await;
         let plan = self.plans.shop(goods, made_up_name());
         load::run(&system.services, Some(local), &plan, &setting, |_| {}).await
     }
@@ -288,6 +290,11 @@ fn best(probes: &[Sold<Measurement>]) -> Best {
 async fn settings_of(server: &bench::store::Server) -> Result<DatabaseSettings, Failure> {
     let settings = server.durability().await.map_err(Failure::new)?;
     Ok(DatabaseSettings { database: server.name.clone(), settings })
+}
+
+/// Has the kernel write what came before, which it would do half a minute later: while something else is measured.
+async fn settle() {
+    let _ = tokio::task::spawn_blocking(nix::unistd::sync).await;
 }
 
 /// What a call takes that touches no database: an order's id that is none is refused at once.
