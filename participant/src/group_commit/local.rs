@@ -10,18 +10,14 @@ pub struct Local<'a> {
     connection: &'a mut PgConnection,
     /// Whether a crash of the database may take it back.
     is_lazy: bool,
-    /// Whether BEGIN was said, beforehand or by [`Local::begin`].
-    is_open: bool,
+    is_open: &'a mut bool,
     has_begun: bool,
 }
 
 impl<'a> Local<'a> {
-    /// On a connection that is in no local transaction, for a batch that is forced.
-    pub fn on(connection: &'a mut PgConnection) -> Self {
-        Local::new(connection, false, false)
-    }
-
-    pub(super) fn new(connection: &'a mut PgConnection, is_open: bool, is_lazy: bool) -> Self {
+    /// For a batch. `is_open` says whether the connection is in a local transaction, begun beforehand; and afterwards whether it is in
+    /// that of the batch, which is then to be ended.
+    pub fn new(connection: &'a mut PgConnection, is_open: &'a mut bool, is_lazy: bool) -> Self {
         Local { connection, is_lazy, is_open, has_begun: false }
     }
 
@@ -29,7 +25,7 @@ impl<'a> Local<'a> {
     /// committed together.
     pub async fn begin(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         if !self.has_begun {
-            let begin = match (self.is_open, self.is_lazy) {
+            let begin = match (std::mem::replace(self.is_open, true), self.is_lazy) {
                 (true, false) => None,
                 (true, true) => Some("SET LOCAL synchronous_commit = off"),
                 (false, false) => Some("BEGIN"),
@@ -38,7 +34,7 @@ impl<'a> Local<'a> {
             if let Some(begin) = begin {
                 self.connection.execute(begin).await?;
             }
-            (self.is_open, self.has_begun) = (true, true);
+            self.has_begun = true;
             crash_point::pass("batch.before_sql");
         }
         Ok(self.connection)
@@ -52,11 +48,6 @@ impl<'a> Local<'a> {
         }
         crash_point::pass("batch.before_sql");
         Ok(self.connection)
-    }
-
-    /// Whether COMMIT is to be said.
-    pub fn is_open(&self) -> bool {
-        self.is_open
     }
 
     /// Whether [`Local::begin`] was needed.

@@ -262,7 +262,7 @@ impl<W: Work> Writer<W> {
             if due_at.is_some_and(|at| at <= now) || waiting.len() >= self.options.max_batch {
                 return true;
             }
-            let is_begun = self.session.as_ref().is_some_and(Session::is_begun);
+            let is_begun = self.session.as_ref().is_some_and(Session::is_open);
             let wake_at = if is_begun { Some(due_at.map_or(now + IDLE, |at| at.min(now + IDLE))) } else { due_at };
             let more = tokio::select! {
                 biased;
@@ -395,9 +395,9 @@ impl<W: Work> Writer<W> {
         let mut local = session.local(is_lazy);
         let replies = self.work.run(&mut local, entries).await?;
         assert_eq!(replies.len(), entries.len(), "one reply for each entry");
-        let (is_open, has_begun) = (local.is_open(), local.has_begun());
+        let has_begun = local.has_begun();
         let begin_next = self.wants_begin(entries, has_begun, is_more_due, began);
-        if is_open {
+        if session.is_open() {
             crash_point::pass("batch.before_commit");
             session.commit(begin_next).await?;
         }

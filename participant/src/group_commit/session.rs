@@ -15,36 +15,38 @@ pub(super) const IDLE: Duration = Duration::from_millis(20);
 /// A connection.
 pub(super) struct Session {
     connection: PgConnection,
-    is_begun: bool,
+    is_open: bool,
 }
 
 impl Session {
     /// Connects.
     pub(super) async fn connect(options: &PgConnectOptions) -> Result<Self, sqlx::Error> {
-        Ok(Session { connection: options.connect().await?, is_begun: false })
+        Ok(Session { connection: options.connect().await?, is_open: false })
     }
 
-    /// Whether it is in a local transaction that has done nothing yet.
-    pub(super) fn is_begun(&self) -> bool {
-        self.is_begun
+    /// Whether it is in a local transaction: between batches one that has done nothing yet.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
     }
 
-    /// For a batch. What was begun beforehand is the batch's local transaction from now on.
+    /// For a batch.
     pub(super) fn local(&mut self, is_lazy: bool) -> Local<'_> {
-        Local::new(&mut self.connection, std::mem::take(&mut self.is_begun), is_lazy)
+        Local::new(&mut self.connection, &mut self.is_open, is_lazy)
     }
 
     /// Commits; begins the next local transaction at once if it is wanted.
     pub(super) async fn commit(&mut self, begin_next: bool) -> Result<(), sqlx::Error> {
         self.connection.execute(if begin_next { "COMMIT; BEGIN" } else { "COMMIT" }).await?;
-        self.is_begun = begin_next;
+        self.is_open = begin_next;
         Ok(())
     }
 
-    /// Ends whatever local transaction it is in, without effect.
+    /// Ends the local transaction that it is in, without effect.
     pub(super) async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
-        self.is_begun = false;
-        self.connection.execute("ROLLBACK").await.map(drop)
+        if std::mem::take(&mut self.is_open) {
+            self.connection.execute("ROLLBACK").await?;
+        }
+        Ok(())
     }
 
     /// Closes the connection without a word.

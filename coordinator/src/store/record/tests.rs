@@ -20,7 +20,8 @@ struct Scene {
 struct Writer {
     work: Arc<RecordWork>,
     connection: PgConnection,
-    /// Whether the last run was one statement, which needs no COMMIT.
+    is_open: bool,
+    /// Whether the last run was one statement, a local transaction by itself.
     is_at_once: bool,
 }
 
@@ -33,7 +34,8 @@ impl Scene {
 
     async fn writer(&self) -> Writer {
         let options: PgConnectOptions = participant::postgres::connect_options(&self.postgres.url(), "test").unwrap();
-        Writer { work: Arc::default(), connection: options.connect().await.unwrap(), is_at_once: false }
+        let connection = options.connect().await.unwrap();
+        Writer { work: Arc::default(), connection, is_open: false, is_at_once: false }
     }
 
     /// Stages records as one batch; the batch's id.
@@ -76,24 +78,27 @@ impl Scene {
 impl Writer {
     async fn begin(&mut self) {
         self.connection.execute("BEGIN").await.unwrap();
+        self.is_open = true;
     }
 
     async fn run(&mut self, entries: Vec<Entry>) -> Result<Vec<Reply>, sqlx::Error> {
-        let mut local = Local::on(&mut self.connection);
-        let replies = self.work.run(&mut local, &entries).await;
-        self.is_at_once = !local.is_open();
+        let was_open = self.is_open;
+        let replies = self.work.run(&mut Local::new(&mut self.connection, &mut self.is_open, false), &entries).await;
+        self.is_at_once = !was_open && !self.is_open;
         replies
     }
 
     async fn end(&mut self, how: &'static str) {
         self.connection.execute(how).await.unwrap();
+        self.is_open = false;
     }
 
     /// A whole local transaction.
     async fn carry_out(&mut self, entries: Vec<Entry>) -> Vec<Reply> {
-        self.begin().await;
         let replies = self.run(entries).await.unwrap();
-        self.end("COMMIT").await;
+        if self.is_open {
+            self.end("COMMIT").await;
+        }
         replies
     }
 

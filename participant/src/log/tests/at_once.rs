@@ -14,16 +14,15 @@ impl World {
         entries: &[Entry<String>],
     ) -> (Result<Vec<Reply>, sqlx::Error>, bool) {
         let mut connection = self.pool.acquire().await.unwrap();
-        let mut local = Local::on(&mut connection);
-        let replies = work.run(&mut local, entries).await;
-        let is_one_statement = !local.is_open();
-        if !is_one_statement {
+        let mut is_open = false;
+        let replies = work.run(&mut Local::new(&mut connection, &mut is_open, false), entries).await;
+        if is_open {
             connection.execute(if replies.is_ok() { "COMMIT" } else { "ROLLBACK" }).await.unwrap();
         }
         if replies.is_ok() {
             work.committed();
         }
-        (replies, is_one_statement)
+        (replies, !is_open)
     }
 
     /// The same, by one statement.
