@@ -5,6 +5,9 @@
 //! only if they are written twice. Here the statement decides by itself whether everything is as expected, and if it is not it
 //! fails and leaves nothing: the batch is run again in steps. Where a refusal is met the next batches are not tried this way,
 //! because refusals come in swarms (a SKU is sold out).
+//!
+//! Here, as in all statements that each order needs, arrays are unnested in the select list: in FROM, Postgres first puts the elements
+//! of each into a store of their own.
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
