@@ -84,6 +84,24 @@ CREATE TABLE booking (
 CREATE INDEX booking_by_debit ON booking (debit_account, booking_id);
 CREATE INDEX booking_by_credit ON booking (credit_account, booking_id);
 
+-- Vacuumed as rarely as the services' tables.
+ALTER TABLE record SET (
+    autovacuum_analyze_threshold = 100000, autovacuum_analyze_scale_factor = 1,
+    autovacuum_vacuum_insert_threshold = 100000, autovacuum_vacuum_insert_scale_factor = 1
+);
+ALTER TABLE movement SET (
+    autovacuum_analyze_threshold = 100000, autovacuum_analyze_scale_factor = 1,
+    autovacuum_vacuum_insert_threshold = 100000, autovacuum_vacuum_insert_scale_factor = 1
+);
+ALTER TABLE orders SET (
+    autovacuum_analyze_threshold = 100000, autovacuum_analyze_scale_factor = 1,
+    autovacuum_vacuum_insert_threshold = 100000, autovacuum_vacuum_insert_scale_factor = 1
+);
+ALTER TABLE booking SET (
+    autovacuum_analyze_threshold = 100000, autovacuum_analyze_scale_factor = 1,
+    autovacuum_vacuum_insert_threshold = 100000, autovacuum_vacuum_insert_scale_factor = 1
+);
+
 INSERT INTO stock (sku, on_hand)
     SELECT 's' || lpad(n::text, 5, '0'), CASE WHEN n <= :skus THEN 1000000000 ELSE 0 END
     FROM generate_series(1, :skus + :sold_out) AS n;

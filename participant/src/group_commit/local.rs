@@ -10,7 +10,9 @@ pub struct Local<'a> {
     connection: &'a mut PgConnection,
     /// Whether a crash of the database may take it back.
     is_lazy: bool,
+    /// Whether the connection is in a local transaction.
     is_open: &'a mut bool,
+    /// Whether it is that of the batch.
     has_begun: bool,
 }
 
@@ -40,8 +42,8 @@ impl<'a> Local<'a> {
         Ok(self.connection)
     }
 
-    /// The connection, for the one statement that is all there is to do, or all but what may be lost. With its return all it has
-    /// done is committed, unless the local transaction was begun.
+    /// The connection, for the one statement that is all there is to do. When it returns what it has done is committed, unless the
+    /// local transaction was begun. A lazy batch is always begun.
     pub async fn alone(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         if self.is_lazy {
             return self.begin().await;
