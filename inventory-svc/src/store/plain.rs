@@ -13,54 +13,56 @@ use super::stock::{Row, stock};
 use crate::changes;
 use crate::domain::{Balance, Stock};
 
-/// Whether all SKUs were changed, and are plain.
-macro_rules! are_plain {
-    () => {
-        "(SELECT count(*) = cardinality($1::text[])
-                 AND bool_and(reserved = 0 AND buffer = 0 AND damaged = 0 AND quality_control = 0 AND marks = 0)
-          FROM changed)"
-    };
-}
-
-/// Changes stock by [`Columns`] where as much is available, and writes the movements if all of it was and the SKUs are plain.
-///
-/// The place and the balance of a movement are told from the end: what its SKU is now, less what came after it in the batch.
+/// Changes stock by [`Columns`] where as much is available, and more: a condition; with what else it returns of a SKU.
 macro_rules! change {
-    () => {
+    ($available:literal, $returning:literal) => {
         concat!(
             "changed AS (
              UPDATE stock SET on_hand = stock.on_hand + c.on_hand, held = stock.held + c.held,
                     version = stock.version + c.movements, update_time = greatest(now(), stock.update_time)
              FROM (SELECT unnest($1::text[]) AS sku, unnest($2::bigint[]) AS on_hand, unnest($3::bigint[]) AS held,
                           unnest($4::bigint[]) AS movements, unnest($5::bigint[]) AS before) AS c
-             WHERE stock.sku = c.sku
-                   AND (c.held <= c.on_hand
-                        OR stock.on_hand - stock.held - coalesce(stock.reserved, 0) - coalesce(stock.buffer, 0)
-                           >= c.held - c.on_hand)
-             RETURNING stock.sku, stock.on_hand, stock.held, stock.version, stock.update_time,
-                       coalesce(stock.reserved, 0) AS reserved, coalesce(stock.buffer, 0) AS buffer,
-                       coalesce(stock.damaged, 0) AS damaged, coalesce(stock.quality_control, 0) AS quality_control,
-                       coalesce(stock.marks, 0) AS marks, c.movements, c.before
-         ), written AS (
-             INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, transaction_id, kind)
-             SELECT m.sku, m.version - m.movements + m.place, ($6::bigint[])[m.before + m.place],
-                    m.on_hand - ($7::bigint[])[m.before + m.place], m.held - ($8::bigint[])[m.before + m.place],
-                    m.update_time, ($9::uuid[])[m.before + m.place], ($10::smallint[])[m.before + m.place]
-             FROM (SELECT changed.*, generate_series(1, changed.movements) AS place FROM changed) AS m
-             WHERE ",
-            are_plain!(),
+             WHERE stock.sku = c.sku AND ",
+            $available,
+            " RETURNING stock.sku, stock.on_hand, stock.held, stock.version, stock.update_time, c.movements, c.before",
+            $returning,
             ")"
         )
     };
 }
 
+/// Writes the movements of SKUs that were changed.
+///
+/// The place and the balance of a movement are told from the end: what its SKU is now, less what came after it in the batch.
+macro_rules! movements {
+    () => {
+        "written AS (
+             INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, transaction_id, kind)
+             SELECT m.sku, m.version - m.movements + m.place, ($6::bigint[])[m.before + m.place],
+                    m.on_hand - ($7::bigint[])[m.before + m.place], m.held - ($8::bigint[])[m.before + m.place],
+                    m.update_time, ($9::uuid[])[m.before + m.place], ($10::smallint[])[m.before + m.place]
+             FROM (SELECT changed.*, generate_series(1, changed.movements) AS place FROM changed) AS m"
+    };
+}
+
 /// How the SKUs of a batch are changed, and its movements written, if all of it is plain and available; none if it is not plain as far
-/// as is known beforehand.
+/// as is known beforehand. A SKU that turns out not to be is not changed, and then nothing remains: so there is less to return, and
+/// movements need not ask.
 pub fn hold_all(batch: &Batch<'_>) -> Result<Option<HoldAll>, sqlx::Error> {
     let Some(columns) = Columns::of(batch) else { return Ok(None) };
     Ok(Some(HoldAll {
-        with: concat!(change!(), ","),
-        is_held: are_plain!(),
+        with: concat!(
+            change!(
+                "(c.held <= c.on_hand OR stock.on_hand - stock.held >= c.held - c.on_hand)
+                   AND coalesce(stock.reserved, 0) = 0 AND coalesce(stock.buffer, 0) = 0 AND coalesce(stock.damaged, 0) = 0
+                   AND coalesce(stock.quality_control, 0) = 0 AND coalesce(stock.marks, 0) = 0",
+                ""
+            ),
+            ", ",
+            movements!(),
+            "),"
+        ),
+        is_held: "(SELECT count(*) FROM changed) = cardinality($1::text[])",
         rows: "SELECT sku, version FROM changed",
         arguments: columns.arguments()?,
         on_row: |row| {
@@ -80,8 +82,20 @@ pub async fn carry_out(
     let Some(columns) = Columns::of(batch) else { return Ok(None) };
     let change = concat!(
         "WITH ",
-        change!(),
-        " SELECT sku, on_hand, held, version, update_time, reserved, buffer, damaged, quality_control, marks FROM changed"
+        change!(
+            "(c.held <= c.on_hand
+                        OR stock.on_hand - stock.held - coalesce(stock.reserved, 0) - coalesce(stock.buffer, 0)
+                           >= c.held - c.on_hand)",
+            ", coalesce(stock.reserved, 0) AS reserved, coalesce(stock.buffer, 0) AS buffer,
+                       coalesce(stock.damaged, 0) AS damaged, coalesce(stock.quality_control, 0) AS quality_control,
+                       coalesce(stock.marks, 0) AS marks"
+        ),
+        ", ",
+        movements!(),
+        " WHERE (SELECT count(*) = cardinality($1::text[])
+                        AND bool_and(reserved = 0 AND buffer = 0 AND damaged = 0 AND quality_control = 0 AND marks = 0)
+                 FROM changed))
+         SELECT sku, on_hand, held, version, update_time, reserved, buffer, damaged, quality_control, marks FROM changed"
     );
     let rows: Vec<Row> = sqlx::query_as_with(change, columns.arguments()?).fetch_all(connection).await?;
     let figures: BTreeMap<String, Stock> =

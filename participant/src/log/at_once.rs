@@ -95,23 +95,21 @@ pub async fn write<B>(
     let mut statement = Statement { sql: String::with_capacity(3_000), arguments };
     let sql = &mut statement;
     let revision = sql.bind(revision)?;
-    sql.add(format_args!(
-        "WITH {with} watermark AS MATERIALIZED (SELECT deadline_unix_ms FROM log_watermark WHERE sole FOR KEY SHARE)"
-    ));
+    sql.add(format_args!("WITH {with}"));
     let (mut are_closed, mut after_closing) = (String::new(), "");
     if !closing.is_empty() {
         let batch_ids = sql.bind(closing.iter().map(|batch| batch.batch_id).collect::<Vec<_>>())?;
         let revisions = sql.bind(closing.iter().map(|batch| batch.revision).collect::<Vec<_>>())?;
         let undecided = sql.bind(closing.iter().map(Closing::undecided).collect::<Vec<_>>())?;
         sql.add(format_args!(
-            ", closed AS (
+            " closed AS (
                  UPDATE branch_batch SET state = 2, undecided = 0, revision = ${revision}, decide_time = now()
                  FROM (SELECT unnest(${batch_ids}::uuid[]) AS batch_id, unnest(${revisions}::uuid[]) AS revision,
                               unnest(${undecided}::integer[]) AS undecided) AS c
                  WHERE branch_batch.batch_id = c.batch_id AND branch_batch.state = 1
                    AND branch_batch.revision = c.revision AND branch_batch.undecided = c.undecided
                  RETURNING 1
-             )"
+             ),"
         ));
         are_closed = format!("(SELECT count(*) FROM closed) = cardinality(${batch_ids}::uuid[]) AND");
         // Batches are locked before what their branches hold, as by whoever decides rows one by one.
@@ -125,7 +123,7 @@ pub async fn write<B>(
     let owner_id = sql.bind(&*batch.origin.owner_id)?;
     let max_deadline = sql.bind(max_deadline_unix_ms)?;
     sql.add(format_args!(
-        ", batch AS (
+        " batch AS (
              INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
                                        max_deadline_unix_ms)
              VALUES (${batch_id}::uuid, 1, cardinality(${ids}::uuid[]), cardinality(${ids}::uuid[]), ${revision}::uuid,
@@ -133,12 +131,12 @@ pub async fn write<B>(
          ), logged AS (
              INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, batch_id, branch)
              SELECT n.transaction_id, n.deadline_unix_ms,
-                    CASE WHEN {are_closed} n.deadline_unix_ms > watermark.deadline_unix_ms AND {is_held}
+                    CASE WHEN {are_closed} {is_held}
+                              AND n.deadline_unix_ms > (SELECT deadline_unix_ms FROM log_watermark WHERE sole FOR KEY SHARE)
                          THEN 1::smallint ELSE log_unexpected() END,
                     ${batch_id}::uuid, n.branch
              FROM (SELECT unnest(${ids}::uuid[]) AS transaction_id, unnest(${deadlines}::bigint[]) AS deadline_unix_ms,
                           unnest(${branches}::bytea[]) AS branch) AS n
-                  LEFT JOIN watermark ON true
          ) {rows} {after_closing}"
     ));
     let Statement { sql, arguments } = statement;

@@ -256,10 +256,37 @@ async fn make_one(local: &mut PgConnection, now_unix_ms: i64, span_ms: i64) -> R
     Ok(Some(()))
 }
 
+/// The first and the last id of a batch, in the words of the index of them.
+macro_rules! first {
+    () => {
+        "transaction_ids[1]"
+    };
+}
+macro_rules! last {
+    () => {
+        "transaction_ids[cardinality(transaction_ids)]"
+    };
+}
+
+/// Batches that may have rows in a partition (from $1 up to $2).
+macro_rules! near {
+    () => {
+        concat!("(", first!(), " < $2 AND ", last!(), " >= $1)")
+    };
+}
+
 /// Batches of which all rows are in a partition (from $1 up to $2) and have ended (at $3).
 macro_rules! ended_inside {
     () => {
-        "(first_id >= $1 AND first_id < $2 AND last_id < $2 AND state = 2 AND max_deadline_unix_ms <= $3)"
+        concat!(
+            "(",
+            first!(),
+            " >= $1 AND ",
+            first!(),
+            " < $2 AND ",
+            last!(),
+            " < $2 AND state = 2 AND max_deadline_unix_ms <= $3)"
+        )
     };
 }
 
@@ -296,7 +323,9 @@ async fn drop_one(local: &mut PgConnection, over: Over, within: Duration) -> Res
         concat!(
             "INSERT INTO branch_log SELECT kept.* FROM {name} AS kept WHERE transaction_id IN (
                  SELECT id FROM branch_batch CROSS JOIN LATERAL unnest(transaction_ids) AS id
-                 WHERE first_id < $2 AND last_id >= $1 AND id >= $1 AND id < $2
+                 WHERE ",
+            near!(),
+            " AND id >= $1 AND id < $2
                  UNION
                  SELECT transaction_id FROM {name} WHERE ",
             stays_alone!(),
@@ -326,8 +355,14 @@ async fn may_go(connection: &mut PgConnection, partition: &Partition, over: Over
             ended_inside!(),
             "),
              (SELECT coalesce(sum(rows_left), 0)::bigint FROM branch_batch
-              WHERE first_id < $2 AND last_id >= $1
-                AND (first_id >= $1 OR last_id < $2
+              WHERE ",
+            near!(),
+            "
+                AND (",
+            first!(),
+            " >= $1 OR ",
+            last!(),
+            " < $2
                      OR EXISTS (SELECT FROM unnest(transaction_ids) AS id WHERE id >= $1 AND id < $2))
                 AND NOT ",
             ended_inside!(),

@@ -185,10 +185,10 @@ macro_rules! stage_new {
             $closed,
             "batch AS (INSERT INTO record_batch \
                  (batch_id, undecided, record_count, owner_id, transaction_ids, max_deadline_unix_ms, participants) \
-                 SELECT $11, $13, $13, $9, $1, $14, $12 FROM lowest WHERE lowest.deadline_unix_ms < $15",
+                 SELECT $11, $13, $13, $9, $1, $14, $12 WHERE (SELECT deadline_unix_ms FROM lowest) < $15",
             $are_closed,
             ") ",
-            insert_staging!(", lowest WHERE lowest.deadline_unix_ms < $15"),
+            insert_staging!(" WHERE (SELECT deadline_unix_ms FROM lowest) < $15"),
             $are_closed
         )
     };
