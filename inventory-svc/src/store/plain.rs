@@ -13,7 +13,7 @@ use super::stock::{Row, stock};
 use crate::changes;
 use crate::domain::{Balance, Stock};
 
-/// Changes stock by [`Columns`] where as much is available, and more: a condition; with what else it returns of a SKU.
+/// Changes stock by [`Columns`] where a condition says that as much is available; returns what its movements need, and more if asked.
 macro_rules! change {
     ($available:literal, $returning:literal) => {
         concat!(
@@ -31,7 +31,7 @@ macro_rules! change {
     };
 }
 
-/// Writes the movements of SKUs that were changed.
+/// Writes the movements of SKUs that were changed: all but the parenthesis at its end, before which a condition may stand.
 ///
 /// The place and the balance of a movement are told from the end: what its SKU is now, less what came after it in the batch.
 macro_rules! movements {
