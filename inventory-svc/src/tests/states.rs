@@ -2,6 +2,7 @@
 use super::ledger::{movements, replayed};
 use super::*;
 use proto::assent::inventory::v1::StockState::{Damaged, OnHand, QualityControl, Unspecified, WrittenOff};
+use sqlx::AssertSqlSafe;
 
 async fn move_units(
     service: &StockService,
@@ -28,6 +29,24 @@ async fn buffer(service: &StockService, buffer: i64) -> Result<api::StockItem, S
 
 async fn votes(pool: &Pool, batch: &[PreparedBranch<Holds>]) -> Vec<bool> {
     prepare(&Inventory::default(), pool, batch).await.iter().map(Result::is_ok).collect()
+}
+
+#[tokio::test]
+async fn a_sku_that_has_more_than_holds_is_not_held_by_one_statement() {
+    let (_postgres, pool, service) = start().await;
+    set(&service, "a", 10).await.unwrap();
+    for column in ["reserved", "buffer", "damaged", "quality_control", "marks"] {
+        for (value, is_held) in [("1", false), ("NULL", true)] {
+            let update = format!("UPDATE stock SET {column} = {value} WHERE sku = 'a'");
+            sqlx::query(AssertSqlSafe(update)).execute(&pool).await.unwrap();
+            let before = movements(&pool, "a").await.len();
+            let branches = [branch(&[("a", 1)])];
+            let was_held = testing::prepare_at_once(&Inventory::default(), &pool, &branches, &[]).await;
+            assert_eq!(was_held, is_held, "{column} {value}");
+            assert_eq!(movements(&pool, "a").await.len() - before, usize::from(is_held), "{column} {value}");
+        }
+    }
+    assert_eq!(figures(&pool, "a").await, (10, 5));
 }
 
 #[tokio::test]
