@@ -8,7 +8,7 @@ mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use participant::TransactionRef;
@@ -30,6 +30,8 @@ const STEP: i64 = 500;
 /// Steps in one round. Every round advances the watermark, so none may go on for ever; but with the default interval it must be
 /// able to take 50,000 records a second, far more than come.
 const MAX_STEPS: u32 = 1_000;
+/// Records that are deleted in one step, which takes some ten milliseconds.
+const DELETE_STEP: i64 = 2_000;
 
 /// Collects forever.
 pub async fn collect(coordinator: Arc<Coordinator>) {
@@ -58,18 +60,26 @@ async fn round(coordinator: &Coordinator) -> Result<(), sqlx::Error> {
     }
     end_sagas(coordinator, watermark).await?;
     let retention = now - coordinator.args.request_retention_ms;
-    let mut deleted = 0;
-    for _ in 0..MAX_STEPS {
-        let step = coordinator.store.delete_settled(watermark, retention, STEP).await?;
-        deleted += step;
-        if step == 0 {
-            break;
-        }
-    }
+    let deleted = delete(coordinator, watermark, retention).await?;
     if deleted > 0 {
         tracing::info!(deleted, "records collected");
     }
     Ok(())
+}
+
+/// Deletes what may go, until nothing is left or the next round is due. Orders come first: each step rests as long as it took.
+async fn delete(coordinator: &Coordinator, watermark: i64, retention: i64) -> Result<u64, sqlx::Error> {
+    let first = Instant::now();
+    let mut deleted = 0;
+    loop {
+        let begun = Instant::now();
+        let step = coordinator.store.delete_settled(watermark, retention, DELETE_STEP).await?;
+        deleted += step;
+        if step == 0 || first.elapsed() >= Duration::from_millis(coordinator.args.service.collect_interval_ms) {
+            return Ok(deleted);
+        }
+        tokio::time::sleep(begun.elapsed()).await;
+    }
 }
 
 /// Tells all participants END up to the horizon that they confirm, and notes what has ended.

@@ -151,19 +151,21 @@ impl Store {
         Ok(())
     }
 
-    /// Records that are what a step of a saga came to stay as long as the saga, which asks them again; so do their batches.
+    /// Records that are what a step of a saga came to stay as long as the saga, which asks them again; so do their batches. Where
+    /// no saga is open no record is looked at.
     async fn keep_those_of_open_sagas(&self, deletable: &mut Deletable) -> Result<(), sqlx::Error> {
         let kept: Vec<(Uuid, Option<Uuid>)> = sqlx::query_as(
             "WITH deletable AS ( \
                  SELECT unnest($1::uuid[]) AS transaction_id UNION ALL \
                  SELECT unnest(transaction_ids) FROM record_batch WHERE batch_id = ANY($2::uuid[])) \
              SELECT r.transaction_id, r.batch_id FROM deletable JOIN record r USING (transaction_id) \
-             WHERE r.client_id = $3 \
+             WHERE EXISTS (SELECT FROM open_saga) AND r.client_id = $3 \
                  AND EXISTS (SELECT FROM open_saga o WHERE o.transaction_id::text = split_part(r.request_id, '/', 1))",
         )
         .bind(&deletable.transaction_ids)
         .bind(&deletable.batch_ids)
         .bind(group::CLIENT)
+        .persistent(false)
         .fetch_all(&self.pool)
         .await?;
         deletable.transaction_ids.retain(|id| kept.iter().all(|(kept, _)| kept != id));
@@ -202,6 +204,8 @@ impl Store {
     /// Deletes what may go, at most about `limit` records; returns how many went.
     ///
     /// `retention_unix_ms`: records that hold a request go only if their deadline is at or below it.
+    ///
+    /// What looks at records is planned anew each time: a plan of when there were few would go on to read all there are.
     pub async fn delete_settled(
         &self,
         watermark_unix_ms: i64,
@@ -209,51 +213,52 @@ impl Store {
         limit: i64,
     ) -> Result<u64, sqlx::Error> {
         let batch_ids = self.deletable_batches(watermark_unix_ms, retention_unix_ms, limit).await?;
-        // Beside batches: the oldest records are the first of the primary key, because the ids are ordered by time.
-        let candidates: Vec<(Uuid, i16, bool, bool, i64, i16)> = sqlx::query_as(
-            "SELECT transaction_id, state, ended, holds_request, deadline_unix_ms, mode FROM \
-                 (SELECT * FROM record ORDER BY transaction_id LIMIT $2) AS oldest WHERE batch_id IS NULL \
-             UNION \
-             (SELECT transaction_id, state, ended, holds_request, deadline_unix_ms, mode FROM record \
-              WHERE NOT holds_request AND deadline_unix_ms <= $1 ORDER BY deadline_unix_ms LIMIT $2)",
+        // Beside batches, and no sagas that have not ended: their records stay, also where they have turned.
+        let candidates: Vec<(Uuid, i16, bool, bool, i64)> = sqlx::query_as(
+            "(SELECT transaction_id, state, ended, holds_request, deadline_unix_ms FROM record \
+              WHERE NOT holds_request AND deadline_unix_ms <= $1 AND (ended OR mode = 1) \
+              ORDER BY deadline_unix_ms LIMIT $3) \
+             UNION ALL \
+             (SELECT transaction_id, state, ended, holds_request, deadline_unix_ms FROM record \
+              WHERE holds_request AND batch_id IS NULL AND deadline_unix_ms <= $2 AND (ended OR mode = 1) \
+              ORDER BY deadline_unix_ms LIMIT $3)",
         )
         .bind(watermark_unix_ms)
+        .bind(retention_unix_ms.min(watermark_unix_ms))
         .bind(limit)
+        .persistent(false)
         .fetch_all(&self.pool)
         .await?;
         let mut transaction_ids = Vec::new();
-        for (transaction_id, state, ended, holds_request, deadline_unix_ms, mode) in candidates {
-            // A saga's record stays until the saga has ended everywhere, also where it has turned.
-            if mode == 2 && !ended {
-                continue;
-            }
+        for (transaction_id, state, ended, holds_request, deadline_unix_ms) in candidates {
             let below = deadline_unix_ms <= watermark_unix_ms;
             if may_delete_record(state_of(state)?, ended, below, holds_request, deadline_unix_ms <= retention_unix_ms) {
                 transaction_ids.push(transaction_id);
             }
         }
         let mut deletable = Deletable { transaction_ids, batch_ids };
-        self.keep_those_of_open_sagas(&mut deletable).await?;
         if deletable.transaction_ids.is_empty() && deletable.batch_ids.is_empty() {
             return Ok(0);
         }
+        self.keep_those_of_open_sagas(&mut deletable).await?;
         crash_point::pass("collect.before");
         // A final state never changes; but one that was written lazily may be lost again with a crash of the database.
         let deleted: i64 = sqlx::query_scalar(
             "WITH batches AS ( \
                      DELETE FROM record_batch WHERE batch_id = ANY($2::uuid[]) AND decide_time IS NOT NULL AND ended \
                      RETURNING transaction_ids), \
-                 gone AS ( \
-                     DELETE FROM record r USING ( \
-                         SELECT unnest($1::uuid[]) AS transaction_id, false AS by_batch UNION ALL \
-                         SELECT unnest(transaction_ids), true FROM batches) AS d \
-                     WHERE r.transaction_id = d.transaction_id AND (d.by_batch OR r.state <> 1) RETURNING r.transaction_id), \
-                 sagas AS (DELETE FROM saga WHERE transaction_id IN (SELECT transaction_id FROM gone)), \
-                 steps AS (DELETE FROM saga_step WHERE transaction_id IN (SELECT transaction_id FROM gone)) \
-             SELECT count(*) FROM gone",
+                 members AS ( \
+                     DELETE FROM record WHERE transaction_id = ANY( \
+                         (SELECT array_agg(member) FROM batches, unnest(transaction_ids) AS member)::uuid[]) RETURNING 1), \
+                 apart AS ( \
+                     DELETE FROM record WHERE transaction_id = ANY($1::uuid[]) AND state <> 1 RETURNING transaction_id), \
+                 sagas AS (DELETE FROM saga WHERE transaction_id IN (SELECT transaction_id FROM apart)), \
+                 steps AS (DELETE FROM saga_step WHERE transaction_id IN (SELECT transaction_id FROM apart)) \
+             SELECT (SELECT count(*) FROM members) + (SELECT count(*) FROM apart)",
         )
         .bind(&deletable.transaction_ids)
         .bind(&deletable.batch_ids)
+        .persistent(false)
         .fetch_one(&self.pool)
         .await?;
         crash_point::pass("collect.after");

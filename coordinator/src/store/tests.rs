@@ -227,6 +227,20 @@ async fn below_the_watermark_nothing_is_inserted_and_what_has_ended_is_deleted()
 }
 
 #[tokio::test]
+async fn what_was_refused_goes_when_its_time_has_come_though_older_records_stay() {
+    let postgres = Postgres::start();
+    let store = postgres.store().await;
+    let [open, refused] = ["open", "refused"].map(attempt);
+    store.stage(open.clone()).await.unwrap();
+    store.insert_aborted(refused.clone(), why()).await.unwrap();
+    let watermark = store.advance_watermark(now_unix_ms() + 60_000).await.unwrap();
+    assert_eq!(store.delete_settled(watermark, 0, 1).await.unwrap(), 0, "its request is held still");
+    assert_eq!(store.delete_settled(watermark, watermark, 1).await.unwrap(), 1);
+    assert!(store.record(refused.transaction_id).await.unwrap().is_none());
+    assert_eq!(state(&store, &open).await, (RecordState::Staging, true));
+}
+
+#[tokio::test]
 async fn finishes_wait_for_their_batch_but_not_for_long() {
     let postgres = Postgres::start();
     let store = postgres.store().await;
