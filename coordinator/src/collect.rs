@@ -25,11 +25,11 @@ use crate::store::{ClosedBatch, Record};
 
 /// For so many rounds a horizon may be late: participants advance their watermarks by their own clocks, as often as we do.
 const LATE_ROUNDS: u64 = 3;
-/// Records in one step.
-const STEP: i64 = 500;
-/// Steps in one round. Every round advances the watermark, so none may go on for ever; but with the default interval it must be
+/// Records, or sagas, that are ended in one step.
+const END_STEP: i64 = 500;
+/// Such steps in one round. Every round advances the watermark, so none may go on for ever; but with the default interval it must be
 /// able to take 50,000 records a second, far more than come.
-const MAX_STEPS: u32 = 1_000;
+const MAX_END_STEPS: u32 = 1_000;
 /// Records that are deleted in one step, which takes some ten milliseconds.
 const DELETE_STEP: i64 = 2_000;
 
@@ -52,8 +52,8 @@ async fn round(coordinator: &Coordinator) -> Result<(), sqlx::Error> {
     let late = LATE_ROUNDS.saturating_mul(coordinator.args.service.collect_interval_ms);
     let held_up = watermark.saturating_sub(i64::try_from(late).unwrap_or(i64::MAX));
     let mut after = None;
-    for _ in 0..MAX_STEPS {
-        let batches = coordinator.store.to_end(held_up, after, STEP).await?;
+    for _ in 0..MAX_END_STEPS {
+        let batches = coordinator.store.to_end(held_up, after, END_STEP).await?;
         let Some(last) = batches.last() else { break };
         after = Some((last.max_deadline_unix_ms, last.batch_id));
         coordinator.store.mark_ended(&end(coordinator, &batches).await).await?;
@@ -67,18 +67,21 @@ async fn round(coordinator: &Coordinator) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Deletes what may go, until nothing is left or the next round is due. Orders come first: each step rests as long as it took.
+/// Deletes what may go, until nothing is left or the next round is due. Orders come first: after each step the database is left
+/// alone for as long as it took.
 async fn delete(coordinator: &Coordinator, watermark: i64, retention: i64) -> Result<u64, sqlx::Error> {
     let first = Instant::now();
+    let interval = Duration::from_millis(coordinator.args.service.collect_interval_ms);
     let mut deleted = 0;
     loop {
         let begun = Instant::now();
         let step = coordinator.store.delete_settled(watermark, retention, DELETE_STEP).await?;
         deleted += step;
-        if step == 0 || first.elapsed() >= Duration::from_millis(coordinator.args.service.collect_interval_ms) {
+        let left = interval.saturating_sub(first.elapsed());
+        if step == 0 || left.is_zero() {
             return Ok(deleted);
         }
-        tokio::time::sleep(begun.elapsed()).await;
+        tokio::time::sleep(begun.elapsed().min(left)).await;
     }
 }
 
@@ -140,8 +143,8 @@ async fn end(coordinator: &Coordinator, batches: &[ClosedBatch]) -> Vec<Uuid> {
 /// it. A step that was never started has no row, and acknowledges it as well.
 async fn end_sagas(coordinator: &Coordinator, watermark: i64) -> Result<(), sqlx::Error> {
     let mut after = Uuid::nil();
-    for _ in 0..MAX_STEPS {
-        let sagas = coordinator.store.sagas_to_end(watermark, after, STEP).await?;
+    for _ in 0..MAX_END_STEPS {
+        let sagas = coordinator.store.sagas_to_end(watermark, after, END_STEP).await?;
         let Some(last) = sagas.last() else { break };
         after = last.transaction_id;
         let mut left: HashSet<Uuid> = sagas.iter().map(|saga| saga.transaction_id).collect();
