@@ -54,8 +54,7 @@ impl Resource for Orders {
         if placed.len() < branches.len() || !changes::of(committed).is_empty() {
             return Ok(None);
         }
-        let arguments = placing::arguments(&placed, false)?;
-        Ok(Some(HoldAll::silent(concat!("placed AS (", placing::insert_orders!(), "),"), "true", arguments)))
+        placing::hold_all(&placed).map(Some)
     }
 
     async fn commit(

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod caller;
 pub mod clock;
 mod collector;
+pub mod columns;
 pub mod config;
 pub mod crash_point;
 pub mod duplicates;

@@ -15,7 +15,7 @@ use crate::domain::{Balance, Stock};
 
 /// Changes stock by [`Columns`] where a condition says that as much is available; returns what its movements need, and more if asked.
 macro_rules! change {
-    ($available:literal, $returning:literal) => {
+    ($available:expr, $returning:literal) => {
         concat!(
             "changed AS (
              UPDATE stock SET on_hand = stock.on_hand + c.on_hand, held = stock.held + c.held,
@@ -45,26 +45,47 @@ macro_rules! movements {
     };
 }
 
+macro_rules! is_plain {
+    () => {
+        "coalesce(stock.reserved, 0) = 0 AND coalesce(stock.buffer, 0) = 0 AND coalesce(stock.damaged, 0) = 0
+         AND coalesce(stock.quality_control, 0) = 0 AND coalesce(stock.marks, 0) = 0"
+    };
+}
+
+const HOLD_ALL: &str = concat!(
+    change!(concat!("(c.held <= c.on_hand OR stock.on_hand - stock.held >= c.held - c.on_hand) AND ", is_plain!()), ""),
+    ", ",
+    movements!(),
+    "),"
+);
+
+/// The same for one movement, as is most of what is asked for while there is little to do: half of the plan to make ready.
+const HOLD_ONE: &str = concat!(
+    "changed AS (
+         UPDATE stock SET on_hand = on_hand + $2, held = held + $3, version = version + 1, update_time = greatest(now(), update_time)
+         WHERE sku = $1 AND ($3 <= $2 OR on_hand - held >= $3 - $2) AND ",
+    is_plain!(),
+    " RETURNING sku, on_hand, held, version, update_time
+     ), written AS (
+         INSERT INTO movement (sku, sequence, quantity, on_hand, held, create_time, transaction_id, kind)
+         SELECT sku, version, $4, on_hand, held, update_time, $5, $6 FROM changed
+     ),"
+);
+
 /// How the SKUs of a batch are changed, and its movements written, if all of it is plain and available; none if it is not plain as far
 /// as is known beforehand. A SKU that turns out not to be is not changed, and then nothing remains: so there is less to return, and
 /// movements need not ask.
 pub fn hold_all(batch: &Batch<'_>) -> Result<Option<HoldAll>, sqlx::Error> {
     let Some(columns) = Columns::of(batch) else { return Ok(None) };
+    let (with, is_held, arguments) = match columns.sole() {
+        Some(arguments) => (HOLD_ONE, "EXISTS (SELECT FROM changed)", arguments?),
+        None => (HOLD_ALL, "(SELECT count(*) FROM changed) = cardinality($1::text[])", columns.arguments()?),
+    };
     Ok(Some(HoldAll {
-        with: concat!(
-            change!(
-                "(c.held <= c.on_hand OR stock.on_hand - stock.held >= c.held - c.on_hand)
-                   AND coalesce(stock.reserved, 0) = 0 AND coalesce(stock.buffer, 0) = 0 AND coalesce(stock.damaged, 0) = 0
-                   AND coalesce(stock.quality_control, 0) = 0 AND coalesce(stock.marks, 0) = 0",
-                ""
-            ),
-            ", ",
-            movements!(),
-            "),"
-        ),
-        is_held: "(SELECT count(*) FROM changed) = cardinality($1::text[])",
+        with,
+        is_held,
         rows: "SELECT sku, version FROM changed",
-        arguments: columns.arguments()?,
+        arguments,
         on_row: |row| {
             let version = row.try_get(1)?;
             changes::tell(std::iter::once((row.try_get(0)?, version)));
@@ -174,6 +195,24 @@ impl<'a> Columns<'a> {
             }
         }
         Some(columns)
+    }
+
+    /// As values, if it is one movement.
+    fn sole(&self) -> Option<Result<PgArguments, sqlx::Error>> {
+        let ([quantity], [transaction_id], [kind]) = (&*self.quantity, &*self.transaction_id, &*self.kind) else {
+            return None;
+        };
+        let ([sku], [on_hand], [held]) = (&*self.skus, &*self.on_hand, &*self.held) else { return None };
+        let mut arguments = PgArguments::default();
+        let mut add = || {
+            arguments.add(*sku)?;
+            arguments.add(*on_hand)?;
+            arguments.add(*held)?;
+            arguments.add(*quantity)?;
+            arguments.add(*transaction_id)?;
+            arguments.add(*kind)
+        };
+        Some(add().map_err(sqlx::Error::Encode).map(|()| arguments))
     }
 
     fn arguments(self) -> Result<PgArguments, sqlx::Error> {

@@ -1,14 +1,14 @@
 //! Orders of a batch: written down when they are prepared, marked when they are refused, each with one statement. That they
 //! are confirmed is said by the log alone.
-use participant::Refusal;
-use sqlx::postgres::PgArguments;
-use sqlx::{Arguments as _, PgConnection};
+use participant::columns::{Columns, Rows};
+use participant::{HoldAll, Refusal};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::lines;
 use crate::domain::{NewOrder, create_time};
 
-/// Writes down the orders of [`arguments`].
+/// Writes down the orders of [`columns`].
 macro_rules! insert_orders {
     () => {
         "INSERT INTO orders (order_id, account, request_id, currency, total_minor, lines, create_time, unconfirmed,
@@ -21,7 +21,9 @@ macro_rules! insert_orders {
                       unnest($10::boolean[]) AS waits) AS o"
     };
 }
-pub(crate) use insert_orders;
+
+static INSERT: Rows = Rows::new(insert_orders!());
+static PLACED: Rows = Rows::new(concat!("placed AS (", insert_orders!(), "),"));
 
 /// Writes orders down, pending as long as their transactions are prepared; `unconfirmed`: until they are confirmed.
 pub async fn insert(
@@ -32,29 +34,35 @@ pub async fn insert(
     if orders.is_empty() {
         return Ok(());
     }
-    sqlx::query_with(insert_orders!(), arguments(orders, unconfirmed)?).execute(connection).await?;
+    let columns = columns(orders, unconfirmed)?;
+    sqlx::query_with(INSERT.text(&columns), columns.into_arguments()).execute(connection).await?;
     Ok(())
 }
 
-/// Columns of orders.
-pub fn arguments(orders: &[(Uuid, &NewOrder)], unconfirmed: bool) -> Result<PgArguments, sqlx::Error> {
+/// How orders are written down as part of a statement, pending as long as their transactions are prepared.
+pub fn hold_all(orders: &[(Uuid, &NewOrder)]) -> Result<HoldAll, sqlx::Error> {
+    let columns = columns(orders, false)?;
+    Ok(HoldAll::silent(PLACED.text(&columns), "true", columns.into_arguments()))
+}
+
+fn columns(orders: &[(Uuid, &NewOrder)], unconfirmed: bool) -> Result<Columns, sqlx::Error> {
     let column = |of: fn(&NewOrder) -> &str| orders.iter().map(|(_, order)| of(order)).collect::<Vec<_>>();
     let lines = orders.iter().map(|(_, order)| lines::to_json(&order.lines)).collect::<Result<Vec<_>, _>>()?;
-    let mut arguments = PgArguments::default();
+    let mut columns = Columns::of(orders.len());
     let add = || {
-        arguments.add(orders.iter().map(|(order_id, _)| *order_id).collect::<Vec<_>>())?;
-        arguments.add(column(|order| &order.account))?;
-        arguments.add(column(|order| &order.request_id))?;
-        arguments.add(column(|order| &order.currency))?;
-        arguments.add(orders.iter().map(|(_, order)| order.total_minor).collect::<Vec<_>>())?;
-        arguments.add(lines)?;
-        arguments.add(orders.iter().map(|(order_id, _)| create_time(*order_id)).collect::<Vec<_>>())?;
-        arguments.add(unconfirmed)?;
-        arguments.add(column(|order| &order.client_id))?;
-        arguments.add(orders.iter().map(|(_, order)| order.waits).collect::<Vec<_>>())
+        columns.add(orders.iter().map(|(order_id, _)| *order_id).collect())?;
+        columns.add(column(|order| &order.account))?;
+        columns.add(column(|order| &order.request_id))?;
+        columns.add(column(|order| &order.currency))?;
+        columns.add(orders.iter().map(|(_, order)| order.total_minor).collect())?;
+        columns.add(lines)?;
+        columns.add(orders.iter().map(|(order_id, _)| create_time(*order_id)).collect())?;
+        columns.add_value(unconfirmed)?;
+        columns.add(column(|order| &order.client_id))?;
+        columns.add(orders.iter().map(|(_, order)| order.waits).collect())
     };
     add().map_err(sqlx::Error::Encode)?;
-    Ok(arguments)
+    Ok(columns)
 }
 
 /// Unconfirmed orders become confirmed.

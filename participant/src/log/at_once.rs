@@ -7,16 +7,16 @@
 //! because refusals come in swarms (a SKU is sold out).
 //!
 //! Here, as in all statements that each order needs, arrays are unnested in the select list: in FROM, Postgres first puts the elements
-//! of each into a store of their own.
+//! of each into a store of their own. A lone branch comes as values, not as arrays of one (see [`crate::columns`]).
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::postgres::PgArguments;
-use sqlx::{Arguments as _, AssertSqlSafe, Encode, PgConnection, Postgres, Type};
+use sqlx::{AssertSqlSafe, Encode, PgConnection, Postgres, Type};
 use uuid::Uuid;
 
 use super::batches::NewBatch;
 use super::waiting::Closing;
+use crate::columns::Columns;
 use crate::postgres::{Failure, classify, conflict};
 use crate::resource::HoldAll;
 
@@ -64,14 +64,26 @@ impl Likely {
 /// A statement that is put together, and its arguments.
 struct Statement {
     sql: String,
-    arguments: PgArguments,
+    columns: Columns,
 }
 
 impl Statement {
     /// Adds an argument; answers its place.
     fn bind<'q, T: Encode<'q, Postgres> + Type<Postgres>>(&mut self, value: T) -> Result<usize, sqlx::Error> {
-        self.arguments.add(value).map_err(sqlx::Error::Encode)?;
-        Ok(self.arguments.len())
+        self.columns.add_value(value).map_err(sqlx::Error::Encode)
+    }
+
+    /// Adds a column of the rows; answers what stands for its values.
+    fn each<'q, T>(&mut self, column: Vec<T>, sql_type: &str) -> Result<String, sqlx::Error>
+    where
+        T: Encode<'q, Postgres> + Type<Postgres>,
+        Vec<T>: Encode<'q, Postgres> + Type<Postgres>,
+    {
+        let place = self.columns.add(column).map_err(sqlx::Error::Encode)?;
+        Ok(match self.columns.is_one() {
+            true => format!("${place}::{sql_type}"),
+            false => format!("unnest(${place}::{sql_type}[])"),
+        })
     }
 
     fn add(&mut self, text: std::fmt::Arguments<'_>) {
@@ -92,7 +104,8 @@ pub async fn write<B>(
     let max_deadline_unix_ms = batch.max_deadline();
     batch.sort();
     let HoldAll { with, is_held, rows, arguments, on_row } = hold_all;
-    let mut statement = Statement { sql: String::with_capacity(3_000), arguments };
+    let columns = Columns::after(arguments, batch.rows.len());
+    let mut statement = Statement { sql: String::with_capacity(3_000), columns };
     let sql = &mut statement;
     let revision = sql.bind(revision)?;
     sql.add(format_args!("WITH {with}"));
@@ -115,9 +128,11 @@ pub async fn write<B>(
         // Batches are locked before what their branches hold, as by whoever decides rows one by one.
         after_closing = "WHERE (SELECT count(*) FROM closed) IS NOT NULL";
     }
-    let ids = sql.bind(batch.rows.iter().map(|(transaction, _)| transaction.transaction_id).collect::<Vec<_>>())?;
-    let deadlines = sql.bind(batch.rows.iter().map(|(it, _)| it.deadline_unix_ms).collect::<Vec<_>>())?;
-    let branches = sql.bind(batch.rows.iter().map(|(_, branch)| *branch).collect::<Vec<_>>())?;
+    let ids: Vec<Uuid> = batch.rows.iter().map(|(transaction, _)| transaction.transaction_id).collect();
+    let each_id = sql.each(ids.clone(), "uuid")?;
+    let each_deadline = sql.each(batch.rows.iter().map(|(it, _)| it.deadline_unix_ms).collect(), "bigint")?;
+    let each_branch = sql.each(batch.rows.iter().map(|(_, branch)| *branch).collect(), "bytea")?;
+    let ids = sql.bind(ids)?;
     let batch_id = sql.bind(batch.batch_id)?;
     let participants = sql.bind(&*batch.origin.participants)?;
     let owner_id = sql.bind(&*batch.origin.owner_id)?;
@@ -135,13 +150,12 @@ pub async fn write<B>(
                               AND n.deadline_unix_ms > (SELECT deadline_unix_ms FROM log_watermark WHERE sole FOR KEY SHARE)
                          THEN 1::smallint ELSE log_unexpected() END,
                     ${batch_id}::uuid, n.branch
-             FROM (SELECT unnest(${ids}::uuid[]) AS transaction_id, unnest(${deadlines}::bigint[]) AS deadline_unix_ms,
-                          unnest(${branches}::bytea[]) AS branch) AS n
+             FROM (SELECT {each_id} AS transaction_id, {each_deadline} AS deadline_unix_ms, {each_branch} AS branch) AS n
          ) {rows} {after_closing}"
     ));
-    let Statement { sql, arguments } = statement;
+    let Statement { sql, columns } = statement;
     // What is put together has no text from outside: that comes as arguments.
-    let rows = sqlx::query_with(AssertSqlSafe(sql), arguments).fetch_all(connection).await?;
+    let rows = sqlx::query_with(AssertSqlSafe(sql), columns.into_arguments()).fetch_all(connection).await?;
     rows.iter().try_for_each(on_row)
 }
 

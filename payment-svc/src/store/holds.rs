@@ -1,6 +1,7 @@
 //! Authorisations of a batch: held, captured, voided, each with the sums per account.
 use std::collections::{BTreeMap, BTreeSet};
 
+use participant::columns::{Columns, Rows};
 use participant::{HoldAll, Refusal};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
@@ -36,6 +37,8 @@ macro_rules! book {
     };
 }
 
+static AUTHORISED: Rows = Rows::new(concat!("held AS (", authorise!(), "),"));
+
 /// How the amounts of a batch are held if there is enough everywhere, and charges that were held are captured; none if it can't be
 /// asked.
 pub fn authorise_all(
@@ -46,16 +49,18 @@ pub fn authorise_all(
     let wanted = sums(batch.iter().copied());
     // A sum beyond 64 bits is more than any account has.
     let Ok((accounts, currencies, amounts)) = columns(&wanted) else { return Ok(None) };
-    let mut arguments = PgArguments::default();
     if charges.is_empty() {
+        let mut columns = Columns::of(accounts.len());
         let add = || {
-            arguments.add(accounts)?;
-            arguments.add(currencies)?;
-            arguments.add(amounts)
+            columns.add(accounts)?;
+            columns.add(currencies)?;
+            columns.add(amounts)
         };
         add().map_err(sqlx::Error::Encode)?;
-        return Ok(Some(HoldAll::silent(concat!("held AS (", authorise!(), "),"), ARE_HELD, arguments)));
+        let are_held = if columns.is_one() { "EXISTS (SELECT FROM held)" } else { ARE_HELD };
+        return Ok(Some(HoldAll::silent(AUTHORISED.text(&columns), are_held, columns.into_arguments())));
     }
+    let mut arguments = PgArguments::default();
     let payers = sums(charges.iter().map(|(_, charge)| *charge));
     let accounts: BTreeSet<(&str, &str)> = wanted.keys().chain(payers.keys()).copied().collect();
     let amount = |of: &Sums<'_>, account: &(&str, &str)| of.get(account).map(|amount| minor(*amount)).transpose();
@@ -237,10 +242,10 @@ async fn change_held(connection: &mut PgConnection, changes: &Sums<'_>) -> Resul
     all_there(i64::try_from(done.rows_affected()).unwrap_or(i64::MAX), changes.len())
 }
 
-type Columns<'a> = (Vec<&'a str>, Vec<&'a str>, Vec<i64>);
+type Listed<'a> = (Vec<&'a str>, Vec<&'a str>, Vec<i64>);
 
-fn columns<'a>(sums: &Sums<'a>) -> Result<Columns<'a>, sqlx::Error> {
-    let mut columns = Columns::default();
+fn columns<'a>(sums: &Sums<'a>) -> Result<Listed<'a>, sqlx::Error> {
+    let mut columns = Listed::default();
     for ((account, currency), amount) in sums {
         columns.0.push(account);
         columns.1.push(currency);

@@ -194,6 +194,15 @@ macro_rules! stage_new {
     };
 }
 
+/// The same for one record, where nothing is closed: with values instead of arrays its plan is made ready in half the time.
+const STAGE_ONE: &str = "WITH lowest AS MATERIALIZED (SELECT deadline_unix_ms FROM watermark WHERE sole FOR KEY SHARE), \
+     batch AS (INSERT INTO record_batch \
+         (batch_id, undecided, record_count, owner_id, transaction_ids, max_deadline_unix_ms, participants) \
+         SELECT $8, 1, 1, $6, ARRAY[$1], $5, $9 FROM lowest WHERE lowest.deadline_unix_ms < $5) \
+     INSERT INTO record (transaction_id, client_id, request_id, request_digest, deadline_unix_ms, owner_id, participants, \
+         state, holds_request, batch_id) \
+     SELECT $1, $2, $3, $4, $5, $6, $7, 1, true, $8 FROM lowest WHERE lowest.deadline_unix_ms < $5";
+
 /// Inserts STAGING records that are expected to be above the watermark and to meet no other, and closes batches of which as many are
 /// expected to be undecided as are finished: if anything is not so no record is inserted, because the statement may be a local
 /// transaction of its own. Waits for other coordinators' inserts of the same.
@@ -205,6 +214,10 @@ async fn stage_new(
     records: &[&NewRecord],
     closings: &[&Closing],
 ) -> Result<(), sqlx::Error> {
+    if let ([record], []) = (records, closings) {
+        let staged = sqlx::query_with(STAGE_ONE, staging_values(batch_id, record)?).execute(connection).await?;
+        return duplicates::all(staged.rows_affected(), 1);
+    }
     let mut columns = staging_columns(batch_id, records)?;
     let first_deadline = records.iter().map(|record| record.deadline_unix_ms).min().unwrap_or_default();
     let mut add = || -> Result<(), sqlx::error::BoxDynError> {
@@ -266,10 +279,7 @@ fn staging_columns(batch_id: Uuid, records: &[&NewRecord]) -> Result<PgArguments
     let participants = first.map(|record| &*record.participants).unwrap_or_default();
     let are_alike = records.iter().all(|record| record.participants == participants);
     let each: Vec<&str> = records.iter().filter(|_| !are_alike).map(|record| &*record.participants).collect();
-    let mut named: Vec<&str> =
-        each.iter().chain([&participants]).flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).collect();
-    named.sort_unstable();
-    named.dedup();
+    let named = named(each.iter().copied().chain([participants]));
     let mut columns = columns(records, each, Vec::new(), Vec::new())?;
     let add = || -> Result<(), sqlx::error::BoxDynError> {
         columns.add(first.map(|record| &*record.owner_id).unwrap_or_default())?;
@@ -279,6 +289,33 @@ fn staging_columns(batch_id: Uuid, records: &[&NewRecord]) -> Result<PgArguments
     };
     add().map_err(sqlx::Error::Encode)?;
     Ok(columns)
+}
+
+/// The participants that these lists name, each once.
+fn named<'a>(participants: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut named: Vec<&str> =
+        participants.flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).collect();
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
+/// A STAGING record as the values of [`STAGE_ONE`].
+fn staging_values(batch_id: Uuid, record: &NewRecord) -> Result<PgArguments, sqlx::Error> {
+    let mut values = PgArguments::default();
+    let mut add = || -> Result<(), sqlx::error::BoxDynError> {
+        values.add(record.transaction_id)?;
+        values.add(&*record.client_id)?;
+        values.add(&*record.request_id)?;
+        values.add(record.request_digest.as_slice())?;
+        values.add(record.deadline_unix_ms)?;
+        values.add(&*record.owner_id)?;
+        values.add(&*record.participants)?;
+        values.add(batch_id)?;
+        values.add(named(std::iter::once(&*record.participants)))
+    };
+    add().map_err(sqlx::Error::Encode)?;
+    Ok(values)
 }
 
 /// Records as columns; those that are not given here are empty, and all NULL.

@@ -79,6 +79,14 @@ async fn a_refusal_leaves_nothing_of_the_statement_and_the_next_batches_go_in_st
 }
 
 #[tokio::test]
+async fn a_lone_branch_that_is_refused_leaves_nothing_either() {
+    let (world, work) = (World::with_seats(0).await, LogWork::new(Arc::new(Seats)));
+    let refused = world.at_once(&work, &prepares(1)).await.unwrap_err();
+    assert_eq!(classify(&refused), Failure::Retry, "{refused}");
+    assert_eq!((world.seats().await, world.rows().await), ((0, 0), 0));
+}
+
+#[tokio::test]
 async fn what_is_late_or_a_repeat_leaves_nothing_of_the_statement() {
     let (world, work) = (World::with_seats(5).await, LogWork::new(Arc::new(Seats)));
     let known = transaction();
