@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::batches::NewBatch;
 use super::waiting::Closing;
-use crate::columns::Columns;
+use crate::columns::{Column, Columns};
 use crate::postgres::{Failure, classify, conflict};
 use crate::resource::HoldAll;
 
@@ -73,17 +73,13 @@ impl Statement {
         self.columns.add_value(value).map_err(sqlx::Error::Encode)
     }
 
-    /// Adds a column of the rows; answers what stands for its values.
-    fn each<'q, T>(&mut self, column: Vec<T>, sql_type: &str) -> Result<String, sqlx::Error>
+    /// Adds a column of the rows.
+    fn column<'q, T>(&mut self, column: Vec<T>, sql_type: &str) -> Result<Column, sqlx::Error>
     where
         T: Encode<'q, Postgres> + Type<Postgres>,
         Vec<T>: Encode<'q, Postgres> + Type<Postgres>,
     {
-        let place = self.columns.add(column).map_err(sqlx::Error::Encode)?;
-        Ok(match self.columns.is_one() {
-            true => format!("${place}::{sql_type}"),
-            false => format!("unnest(${place}::{sql_type}[])"),
-        })
+        self.columns.name(column, sql_type).map_err(sqlx::Error::Encode)
     }
 
     fn add(&mut self, text: std::fmt::Arguments<'_>) {
@@ -128,11 +124,10 @@ pub async fn write<B>(
         // Batches are locked before what their branches hold, as by whoever decides rows one by one.
         after_closing = "WHERE (SELECT count(*) FROM closed) IS NOT NULL";
     }
-    let ids: Vec<Uuid> = batch.rows.iter().map(|(transaction, _)| transaction.transaction_id).collect();
-    let each_id = sql.each(ids.clone(), "uuid")?;
-    let each_deadline = sql.each(batch.rows.iter().map(|(it, _)| it.deadline_unix_ms).collect(), "bigint")?;
-    let each_branch = sql.each(batch.rows.iter().map(|(_, branch)| *branch).collect(), "bytea")?;
-    let ids = sql.bind(ids)?;
+    let ids = sql.column(batch.rows.iter().map(|(it, _)| it.transaction_id).collect(), "uuid")?;
+    let deadlines = sql.column(batch.rows.iter().map(|(it, _)| it.deadline_unix_ms).collect(), "bigint")?;
+    let branches = sql.column(batch.rows.iter().map(|(_, branch)| *branch).collect(), "bytea")?;
+    let (each_id, ids, each_deadline, each_branch) = (ids.each, ids.all, deadlines.each, branches.each);
     let batch_id = sql.bind(batch.batch_id)?;
     let participants = sql.bind(&*batch.origin.participants)?;
     let owner_id = sql.bind(&*batch.origin.owner_id)?;
@@ -141,8 +136,8 @@ pub async fn write<B>(
         " batch AS (
              INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
                                        max_deadline_unix_ms)
-             VALUES (${batch_id}::uuid, 1, cardinality(${ids}::uuid[]), cardinality(${ids}::uuid[]), ${revision}::uuid,
-                     ${participants}::text, ${owner_id}::text, ${ids}::uuid[], ${max_deadline}::bigint)
+             VALUES (${batch_id}::uuid, 1, cardinality({ids}), cardinality({ids}), ${revision}::uuid,
+                     ${participants}::text, ${owner_id}::text, {ids}, ${max_deadline}::bigint)
          ), logged AS (
              INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, batch_id, branch)
              SELECT n.transaction_id, n.deadline_unix_ms,
