@@ -73,6 +73,7 @@ impl Failure {
             Code::Unimplemented => (Exit::Failed, Some("does the address lead to the right service?")),
             _ => (Exit::Failed, None),
         };
+        let hint = hint.or_else(|| remedy(reason.as_deref()?));
         Failure { exit, message, hint: hint.map(str::to_owned), reason }
     }
 
@@ -83,6 +84,15 @@ impl Failure {
             Some(hint) => format!("error: {} ({})", one_line(&self.message), one_line(hint)),
             None => format!("error: {}", one_line(&self.message)),
         }
+    }
+}
+
+/// What to do about what is not there, whether a read or an order asked for it.
+fn remedy(reason: &str) -> Option<&'static str> {
+    match reason {
+        "UNKNOWN_ACCOUNT" => Some("`assent account open` opens one"),
+        "UNKNOWN_SKU" => Some("`assent stock set` creates one"),
+        _ => None,
     }
 }
 
@@ -122,6 +132,20 @@ mod tests {
         assert_eq!(failure.exit, Exit::Usage);
         assert_eq!(failure.reason.as_deref(), Some("INVALID_ARGUMENT"));
         assert_eq!(failure.line(), "error: the order is malformed: lines[0].quantity: must be at least 1");
+    }
+
+    #[test]
+    fn what_is_not_there_comes_with_how_to_make_it() {
+        let said = |code: Code, reason: &str, message: &str| {
+            let mut details = ErrorDetails::new();
+            details.set_error_info(reason, "assent", std::collections::HashMap::new());
+            Failure::of_status(&Status::with_error_details(code, message, details), Call::Write).line()
+        };
+        let account = said(Code::FailedPrecondition, "UNKNOWN_ACCOUNT", "there is no account \"ann\"");
+        assert_eq!(account, "error: there is no account \"ann\" (`assent account open` opens one)");
+        let sku = said(Code::NotFound, "UNKNOWN_SKU", "there is no sku \"X\"");
+        assert_eq!(sku, "error: there is no sku \"X\" (`assent stock set` creates one)");
+        assert_eq!(said(Code::FailedPrecondition, "OUT_OF_STOCK", "none of X"), "error: none of X");
     }
 
     #[test]
