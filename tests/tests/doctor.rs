@@ -95,6 +95,13 @@ const PLANTS: &[Plant] = &[
         names: &["HELD"],
     },
     Plant {
+        // A batch whose rows would go with a partition that has not all of them.
+        violates: &["agreement"],
+        plant: &[(Inventory, "UPDATE branch_batch SET last_transaction_id = batch_id WHERE transaction_ids = ARRAY['HELD'::uuid]")],
+        undo: &[(Inventory, "UPDATE branch_batch SET last_transaction_id = 'HELD' WHERE transaction_ids = ARRAY['HELD'::uuid]")],
+        names: &["HELD"],
+    },
+    Plant {
         violates: &["agreement"],
         plant: &[(Coordinator, "UPDATE record SET mode = 3 WHERE transaction_id = 'ID'")],
         undo: &[(Coordinator, "UPDATE record SET mode = 1 WHERE transaction_id = 'ID'")],

@@ -139,8 +139,7 @@ impl Store {
     /// Notes that the participants of all records of these batches were told END.
     pub async fn mark_ended(&self, batch_ids: &[Uuid]) -> Result<(), sqlx::Error> {
         crash_point::pass("ended.before");
-        // That it is decided is asked by the time, not by the state: an index of what is to be collected depends on the state,
-        // and the batches would be looked for there instead of by their ids.
+        // That they are decided is asked by the time, as wherever batches are named ([`super::record`]).
         sqlx::query(
             "UPDATE record_batch SET ended = true WHERE batch_id = ANY($1::uuid[]) AND decide_time IS NOT NULL",
         )

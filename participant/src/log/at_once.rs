@@ -115,7 +115,7 @@ pub async fn write<B>(
                  UPDATE branch_batch SET state = 2, undecided = 0, revision = ${revision}, decide_time = now()
                  FROM (SELECT unnest(${batch_ids}::uuid[]) AS batch_id, unnest(${revisions}::uuid[]) AS revision,
                               unnest(${undecided}::integer[]) AS undecided) AS c
-                 WHERE branch_batch.batch_id = c.batch_id AND branch_batch.state = 1
+                 WHERE branch_batch.batch_id = c.batch_id AND branch_batch.decide_time IS NULL
                    AND branch_batch.revision = c.revision AND branch_batch.undecided = c.undecided
                  RETURNING 1
              ),"
@@ -128,6 +128,10 @@ pub async fn write<B>(
     let deadlines = sql.column(batch.rows.iter().map(|(it, _)| it.deadline_unix_ms).collect(), "bigint")?;
     let branches = sql.column(batch.rows.iter().map(|(_, branch)| *branch).collect(), "bytea")?;
     let (each_id, ids, each_deadline, each_branch) = (ids.each, ids.all, deadlines.each, branches.each);
+    let (count, first_id, last_id) = match sql.columns.is_one() {
+        true => ("1".to_owned(), each_id.clone(), each_id.clone()),
+        false => (format!("cardinality({ids})"), format!("({ids})[1]"), format!("({ids})[cardinality({ids})]")),
+    };
     let batch_id = sql.bind(batch.batch_id)?;
     let participants = sql.bind(&*batch.origin.participants)?;
     let owner_id = sql.bind(&*batch.origin.owner_id)?;
@@ -135,9 +139,9 @@ pub async fn write<B>(
     sql.add(format_args!(
         " batch AS (
              INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
-                                       max_deadline_unix_ms)
-             VALUES (${batch_id}::uuid, 1, cardinality({ids}), cardinality({ids}), ${revision}::uuid,
-                     ${participants}::text, ${owner_id}::text, {ids}, ${max_deadline}::bigint)
+                                       max_deadline_unix_ms, first_transaction_id, last_transaction_id)
+             VALUES (${batch_id}::uuid, 1, {count}, {count}, ${revision}::uuid, ${participants}::text, ${owner_id}::text, {ids},
+                     ${max_deadline}::bigint, {first_id}, {last_id})
          ), logged AS (
              INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, batch_id, branch)
              SELECT n.transaction_id, n.deadline_unix_ms,

@@ -76,9 +76,9 @@ macro_rules! insert {
 const INSERT: &str = insert!(
     "batch AS (
          INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
-                                   max_deadline_unix_ms)
+                                   max_deadline_unix_ms, first_transaction_id, last_transaction_id)
          VALUES ($4::uuid, 1, cardinality($1::uuid[]), cardinality($1::uuid[]), $5::uuid, $6::text, $7::text, $1::uuid[],
-                 $8::bigint)
+                 $8::bigint, ($1::uuid[])[1], ($1::uuid[])[cardinality($1::uuid[])])
      ) ",
     ""
 );
@@ -88,10 +88,11 @@ const INSERT_WITH_CARE: &str = insert!(
     " ON CONFLICT DO NOTHING RETURNING transaction_id
      ), batch AS (
          INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
-                                   max_deadline_unix_ms)
-         SELECT $4::uuid, 1, count(*), count(*), $5::uuid, $6::text, $7::text, array_agg(transaction_id ORDER BY transaction_id),
-                $8::bigint
-         FROM inserted HAVING count(*) > 0
+                                   max_deadline_unix_ms, first_transaction_id, last_transaction_id)
+         SELECT $4::uuid, 1, cardinality(ids), cardinality(ids), $5::uuid, $6::text, $7::text, ids, $8::bigint,
+                ids[1], ids[cardinality(ids)]
+         FROM (SELECT array_agg(transaction_id ORDER BY transaction_id) AS ids FROM inserted) AS of_batch
+         WHERE ids IS NOT NULL
      ) SELECT transaction_id FROM inserted"
 );
 
@@ -133,6 +134,9 @@ pub async fn insert_with_care(
 }
 
 /// Closes batches of which as much is left as is known here, and the same; returns which. The others are left as they are.
+///
+/// Here, and wherever batches are named, that one is open is asked by its time: they would be looked for among all that are open if the
+/// state were asked for, which an index begins with.
 pub async fn close<B>(
     connection: &mut PgConnection,
     batches: &[Closing<B>],
@@ -141,7 +145,7 @@ pub async fn close<B>(
     let closed: Vec<Uuid> = sqlx::query_scalar(
         "UPDATE branch_batch SET state = 2, undecided = 0, revision = $4, decide_time = now()
          FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS c (batch_id, revision, undecided)
-         WHERE branch_batch.batch_id = c.batch_id AND branch_batch.state = 1
+         WHERE branch_batch.batch_id = c.batch_id AND branch_batch.decide_time IS NULL
            AND branch_batch.revision = c.revision AND branch_batch.undecided = c.undecided
          RETURNING branch_batch.batch_id",
     )
@@ -162,7 +166,7 @@ pub async fn lock(
 ) -> Result<Vec<(Uuid, Uuid)>, sqlx::Error> {
     sqlx::query_as(
         "SELECT batch_id, revision FROM branch_batch
-         WHERE state = 1 AND batch_id = ANY(ARRAY(
+         WHERE decide_time IS NULL AND batch_id = ANY(ARRAY(
              SELECT batch_id FROM unnest($1::uuid[]) AS asked (id) JOIN branch_log ON transaction_id = asked.id AND state = 1
          ))
          ORDER BY batch_id FOR NO KEY UPDATE",

@@ -126,8 +126,7 @@ async fn delete_batches(connection: &mut PgConnection, batches: Vec<(Uuid, Vec<U
     );
     let (batch_ids, transaction_ids): (Vec<Uuid>, Vec<Vec<Uuid>>) = batches.into_iter().unzip();
     let mut local = connection.begin().await?;
-    // That a batch is closed is asked by its time, not by its state: the index of what is to be collected depends on the state,
-    // and the batches would be looked for there instead of by their ids.
+    // By its time, not by its state; see [`batches::close`].
     let deleted: i64 = sqlx::query_scalar(
         "WITH batch AS (
              DELETE FROM branch_batch WHERE batch_id = ANY($1::uuid[]) AND decide_time IS NOT NULL RETURNING batch_id

@@ -256,37 +256,27 @@ async fn make_one(local: &mut PgConnection, now_unix_ms: i64, span_ms: i64) -> R
     Ok(Some(()))
 }
 
-/// The first and the last id of a batch, in the words of the index of them.
-macro_rules! first {
-    () => {
-        "transaction_ids[1]"
-    };
-}
-macro_rules! last {
-    () => {
-        "transaction_ids[cardinality(transaction_ids)]"
-    };
+/// Says of batches between which ids their rows are, where a process of a version that did not say it has written them.
+async fn say_ids(local: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let say = "UPDATE branch_batch SET first_transaction_id = transaction_ids[1],
+                                       last_transaction_id = transaction_ids[cardinality(transaction_ids)]
+               WHERE first_transaction_id IS NULL";
+    sqlx::query(say).execute(local).await?;
+    Ok(())
 }
 
 /// Batches that may have rows in a partition (from $1 up to $2).
 macro_rules! near {
     () => {
-        concat!("(", first!(), " < $2 AND ", last!(), " >= $1)")
+        "(first_transaction_id < $2 AND last_transaction_id >= $1)"
     };
 }
 
 /// Batches of which all rows are in a partition (from $1 up to $2) and have ended (at $3).
 macro_rules! ended_inside {
     () => {
-        concat!(
-            "(",
-            first!(),
-            " >= $1 AND ",
-            first!(),
-            " < $2 AND ",
-            last!(),
-            " < $2 AND state = 2 AND max_deadline_unix_ms <= $3)"
-        )
+        "(first_transaction_id >= $1 AND first_transaction_id < $2 AND last_transaction_id < $2
+          AND state = 2 AND max_deadline_unix_ms <= $3)"
     };
 }
 
@@ -305,6 +295,7 @@ async fn drop_one(local: &mut PgConnection, over: Over, within: Duration) -> Res
         [BranchState::Committed, BranchState::Aborted].iter().all(|state| may_delete_branch(*state, true, true))
     );
     keep_others_off(&mut *local, within).await?;
+    say_ids(&mut *local).await?;
     let mut chosen = None;
     for partition in partitions(&mut *local).await? {
         if partition.is_due(over) && may_go(&mut *local, &partition, over).await? {
@@ -319,6 +310,7 @@ async fn drop_one(local: &mut PgConnection, over: Over, within: Duration) -> Res
     carry_out(&mut *local, format!("LOCK TABLE ONLY branch_log, {name} IN ACCESS EXCLUSIVE MODE")).await?;
     carry_out(&mut *local, format!("ALTER TABLE branch_log DETACH PARTITION {name}")).await?;
     // Now nobody else has it, so what came until the lock was there is seen, and moved as well.
+    say_ids(&mut *local).await?;
     let moved = sqlx::query(AssertSqlSafe(format!(
         concat!(
             "INSERT INTO branch_log SELECT kept.* FROM {name} AS kept WHERE transaction_id IN (
@@ -358,11 +350,7 @@ async fn may_go(connection: &mut PgConnection, partition: &Partition, over: Over
               WHERE ",
             near!(),
             "
-                AND (",
-            first!(),
-            " >= $1 OR ",
-            last!(),
-            " < $2
+                AND (first_transaction_id >= $1 OR last_transaction_id < $2
                      OR EXISTS (SELECT FROM unnest(transaction_ids) AS id WHERE id >= $1 AND id < $2))
                 AND NOT ",
             ended_inside!(),

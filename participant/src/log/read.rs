@@ -132,7 +132,14 @@ async fn check_log(snapshot: &mut PgConnection) -> Result<Check, sqlx::Error> {
                        coalesce(decide_time::text, 'no time'))
          FROM branch_batch
          WHERE state NOT IN (1, 2) OR (state = 1) <> (undecided > 0) OR (state = 1) <> (decide_time IS NULL)
-            OR undecided < 0 OR undecided > rows_left",
+            OR undecided < 0 OR undecided > rows_left
+         UNION ALL
+         SELECT batch_id, transaction_ids[1],
+                format('a batch whose rows are said to be between %s and %s, and that has others', first_transaction_id,
+                       last_transaction_id)
+         FROM branch_batch
+         WHERE first_transaction_id <> transaction_ids[1]
+            OR last_transaction_id <> transaction_ids[cardinality(transaction_ids)]",
     )
     .fetch_all(&mut *snapshot)
     .await?;

@@ -1,8 +1,9 @@
 -- The log of a participant, whose branches have :branch_bytes. All of it is COMMITTED: PREPARED, in batches that are closed.
 INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id, transaction_ids,
-                          max_deadline_unix_ms, create_time, decide_time)
+                          max_deadline_unix_ms, create_time, decide_time, first_transaction_id, last_transaction_id)
     SELECT ids[1], 2, 0, cardinality(ids), ids[1], 'inventory,order,payment', 'past', ids,
-           (us + cardinality(ids) - 1) / 1000 + 3000, pg_temp.past_time(us), pg_temp.past_time(us)
+           (us + cardinality(ids) - 1) / 1000 + 3000, pg_temp.past_time(us), pg_temp.past_time(us),
+           ids[1], ids[cardinality(ids)]
     FROM generate_series(0, :count - 1, :batch) AS first
          CROSS JOIN LATERAL (
              SELECT :start_us + first AS us,

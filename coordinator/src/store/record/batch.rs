@@ -42,11 +42,14 @@ impl Round<'_> {
 }
 
 /// Closes the batches of which as many records are undecided as are finished here; returns which.
+///
+/// Here, and wherever batches are named, that one is open or closed is asked by its time: they would be looked for among all that
+/// are if the state were asked for, which an index begins with.
 async fn close(connection: &mut PgConnection, closings: &[&Closing]) -> Result<HashSet<Uuid>, sqlx::Error> {
     let closed: Vec<Uuid> = sqlx::query_scalar(
         "UPDATE record_batch b SET state = 2, undecided = 0, decide_time = now() \
          FROM unnest($1::uuid[], $2::integer[]) AS c (batch_id, undecided) \
-         WHERE b.batch_id = c.batch_id AND b.state = 1 AND b.undecided = c.undecided RETURNING b.batch_id",
+         WHERE b.batch_id = c.batch_id AND b.decide_time IS NULL AND b.undecided = c.undecided RETURNING b.batch_id",
     )
     .bind(closings.iter().map(|closing| closing.batch_id).collect::<Vec<_>>())
     .bind(closings.iter().map(|closing| count(closing.finishes.len())).collect::<Vec<_>>())
@@ -82,7 +85,7 @@ pub async fn lower(connection: &mut PgConnection, mut batch_ids: Vec<Uuid>) -> R
              state = CASE WHEN b.undecided = d.decided THEN 2 ELSE 1 END, \
              decide_time = CASE WHEN b.undecided = d.decided THEN now() END \
          FROM unnest($1::uuid[], $2::integer[]) AS d (batch_id, decided) \
-         WHERE b.batch_id = d.batch_id AND b.state = 1",
+         WHERE b.batch_id = d.batch_id AND b.decide_time IS NULL",
     )
     .bind(decided.iter().map(|(batch_id, _)| *batch_id).collect::<Vec<_>>())
     .bind(decided.iter().map(|(_, decided)| *decided).collect::<Vec<_>>())

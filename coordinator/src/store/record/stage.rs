@@ -237,7 +237,7 @@ async fn stage_new(
             "closed AS ( \
                  UPDATE record_batch b SET state = 2, undecided = 0, decide_time = now() \
                  FROM (SELECT unnest($16::uuid[]) AS batch_id, unnest($17::integer[]) AS undecided) AS c \
-                 WHERE b.batch_id = c.batch_id AND b.state = 1 AND b.undecided = c.undecided RETURNING 1), ",
+                 WHERE b.batch_id = c.batch_id AND b.decide_time IS NULL AND b.undecided = c.undecided RETURNING 1), ",
             " AND (SELECT count(*) FROM closed) = cardinality($16::uuid[])"
         ),
     };

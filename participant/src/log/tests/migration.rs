@@ -1,6 +1,16 @@
 //! Logs that were written by earlier versions.
 use super::*;
 
+/// What came after the log's partitions.
+const SINCE_PARTITIONS: [&str; 6] = [
+    include_str!("../../../migrations/0008_ids_do_not_compress.sql"),
+    include_str!("../../../migrations/0009_unexpected.sql"),
+    include_str!("../../../migrations/0010_audited_instead.sql"),
+    include_str!("../../../migrations/0011_rare_vacuums.sql"),
+    include_str!("../../../migrations/0012_ids_by_expression.sql"),
+    include_str!("../../../migrations/0013_batches_by_columns.sql"),
+];
+
 #[tokio::test]
 async fn what_was_prepared_before_there_were_batches_is_decided_as_ever() {
     let postgres = Postgres::start();
@@ -32,7 +42,7 @@ async fn what_was_prepared_before_there_were_batches_is_decided_as_ever() {
         .await
         .unwrap();
     }
-    for sql in now {
+    for sql in now.into_iter().chain(SINCE_PARTITIONS) {
         sqlx::raw_sql(sql).execute(&*pool).await.unwrap();
     }
     let writer = World::writer(&postgres);
@@ -103,7 +113,9 @@ async fn what_was_there_before_there_were_partitions_is_decided_and_collected_as
     .execute(&pool)
     .await
     .unwrap();
-    sqlx::raw_sql(include_str!("../../../migrations/0007_partitions.sql")).execute(&*pool).await.unwrap();
+    for sql in [include_str!("../../../migrations/0007_partitions.sql")].into_iter().chain(SINCE_PARTITIONS) {
+        sqlx::raw_sql(sql).execute(&*pool).await.unwrap();
+    }
 
     let writer = World::writer(&postgres);
     let world = World { log: Log::new(pool.clone()), postgres, pool, writer };

@@ -211,6 +211,47 @@ async fn a_row_that_comes_between_the_look_and_the_lock_stays() {
 }
 
 #[tokio::test]
+async fn what_a_process_of_an_earlier_version_writes_goes_or_stays_as_any() {
+    let past = Past::new().await;
+    let earlier = async |connection: &mut PgConnection, it: TransactionRef, state: i16| {
+        sqlx::query(
+            "WITH batch AS (
+                 INSERT INTO branch_batch (batch_id, state, undecided, rows_left, revision, participants, owner_id,
+                                           transaction_ids, max_deadline_unix_ms, decide_time)
+                 VALUES ($2, $4, CASE WHEN $4 = 1 THEN 1 ELSE 0 END, 1, $2, '', '', ARRAY[$1::uuid], $3,
+                         CASE WHEN $4 = 2 THEN now() END)
+             )
+             INSERT INTO branch_log (transaction_id, deadline_unix_ms, state, batch_id, branch) VALUES ($1, $3, 1, $2, 'hall')",
+        )
+        .bind(it.transaction_id)
+        .bind(Uuid::now_v7())
+        .bind(it.deadline_unix_ms)
+        .bind(state)
+        .execute(connection)
+        .await
+        .unwrap();
+    };
+    let (gone, late, later) = (past.of(0), past.late_of(0), past.late_of(0));
+    let mut insert = past.world.pool.begin().await.unwrap();
+    earlier(&mut insert, gone, 2).await;
+    earlier(&mut insert, late, 2).await;
+    insert.commit().await.unwrap();
+    let ended = past.end(0).await;
+    let mut insert = past.world.pool.begin().await.unwrap();
+    earlier(&mut insert, later, 1).await;
+    let log = past.world.log.clone();
+    let dropping =
+        tokio::spawn(async move { log.drop_partition_within(over(ended), Duration::from_secs(20)).await.unwrap() });
+    past.somebody_waits().await;
+    insert.commit().await.unwrap();
+    assert_eq!(dropping.await.unwrap(), Some(1));
+    assert_eq!(past.world.state(gone).await, None);
+    assert_eq!(past.world.state(late).await, Some(BranchState::Committed));
+    assert_eq!(past.world.state(later).await, Some(BranchState::Prepared));
+    assert_eq!(past.count("SELECT count(*) FROM branch_batch").await, 2);
+}
+
+#[tokio::test]
 async fn nothing_has_changed_when_the_lock_can_t_be_had_or_the_collector_dies_waiting_and_others_go_on() {
     let past = Past::new().await;
     let sold = past.of(0);
