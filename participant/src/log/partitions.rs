@@ -40,9 +40,24 @@ const MAX_LAG_MS: i64 = 1 << 36;
 const MAX_MOVED: i64 = 5_000;
 /// So many batches are deleted in one local transaction at most; that takes seconds, in which nobody waits.
 const MAX_BATCHES: i64 = 1_000_000;
+/// Of so many times 500 batches it is said in one round between which ids their rows are; of the others it is while everybody waits.
+const MAX_SAYINGS: u32 = 10_000;
 /// Making a partition reads the DEFAULT one, while whoever wants it waits. If it is larger than this nothing is made until it has
 /// become smaller.
 const MAX_DEFAULT_BYTES: i64 = 2 << 30;
+
+/// Says of batches between which ids their rows are, where a process of a version that did not say it has written them: those for
+/// which a condition holds.
+macro_rules! say_ids {
+    ($which:literal) => {
+        concat!(
+            "UPDATE branch_batch SET first_transaction_id = transaction_ids[1],
+                                     last_transaction_id = transaction_ids[cardinality(transaction_ids)]
+             WHERE ",
+            $which
+        )
+    };
+}
 
 /// How large partitions are, and how long they are waited for.
 #[derive(Debug, Clone, Copy)]
@@ -160,11 +175,27 @@ impl Log {
         if !partitions(&self.pool).await?.iter().any(|partition| partition.is_due(over)) {
             return Ok(None);
         }
+        self.say_ids().await?;
         let dropped = self.change(async |local| drop_one(local, over, within).await).await?;
         if dropped.is_some() {
             crash_point::pass("collect.after");
         }
         Ok(dropped)
+    }
+
+    /// Says of batches between which ids their rows are where that is not said, a few at a time, because whoever closes one of them
+    /// waits meanwhile.
+    async fn say_ids(&self) -> Result<(), sqlx::Error> {
+        for _ in 0..MAX_SAYINGS {
+            let some = say_ids!(
+                "batch_id = ANY(ARRAY(SELECT batch_id FROM branch_batch WHERE first_transaction_id IS NULL
+                                      LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED))"
+            );
+            if sqlx::query(some).execute(&self.pool).await?.rows_affected() == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// One change of the partitions, in a local transaction of its own, which is undone if there was nothing to change or a lock
@@ -256,15 +287,6 @@ async fn make_one(local: &mut PgConnection, now_unix_ms: i64, span_ms: i64) -> R
     Ok(Some(()))
 }
 
-/// Says of batches between which ids their rows are, where a process of a version that did not say it has written them.
-async fn say_ids(local: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let say = "UPDATE branch_batch SET first_transaction_id = transaction_ids[1],
-                                       last_transaction_id = transaction_ids[cardinality(transaction_ids)]
-               WHERE first_transaction_id IS NULL";
-    sqlx::query(say).execute(local).await?;
-    Ok(())
-}
-
 /// Batches that may have rows in a partition (from $1 up to $2).
 macro_rules! near {
     () => {
@@ -295,7 +317,6 @@ async fn drop_one(local: &mut PgConnection, over: Over, within: Duration) -> Res
         [BranchState::Committed, BranchState::Aborted].iter().all(|state| may_delete_branch(*state, true, true))
     );
     keep_others_off(&mut *local, within).await?;
-    say_ids(&mut *local).await?;
     let mut chosen = None;
     for partition in partitions(&mut *local).await? {
         if partition.is_due(over) && may_go(&mut *local, &partition, over).await? {
@@ -310,7 +331,7 @@ async fn drop_one(local: &mut PgConnection, over: Over, within: Duration) -> Res
     carry_out(&mut *local, format!("LOCK TABLE ONLY branch_log, {name} IN ACCESS EXCLUSIVE MODE")).await?;
     carry_out(&mut *local, format!("ALTER TABLE branch_log DETACH PARTITION {name}")).await?;
     // Now nobody else has it, so what came until the lock was there is seen, and moved as well.
-    say_ids(&mut *local).await?;
+    sqlx::query(say_ids!("first_transaction_id IS NULL")).execute(&mut *local).await?;
     let moved = sqlx::query(AssertSqlSafe(format!(
         concat!(
             "INSERT INTO branch_log SELECT kept.* FROM {name} AS kept WHERE transaction_id IN (
