@@ -67,6 +67,16 @@ impl Past {
         self.count("SELECT count(*) FROM branch_log_default").await
     }
 
+    /// Drops a partition into which a local transaction has inserted, and which is committed once the collector waits for it.
+    async fn drop_meanwhile(&self, ended: i64, insert: sqlx::Transaction<'_, sqlx::Postgres>) -> Option<u64> {
+        let log = self.world.log.clone();
+        let within = Duration::from_secs(20);
+        let dropping = tokio::spawn(async move { log.drop_partition_within(over(ended), within).await.unwrap() });
+        self.somebody_waits().await;
+        insert.commit().await.unwrap();
+        dropping.await.unwrap()
+    }
+
     /// Returns when somebody waits for the log's table.
     async fn somebody_waits(&self) {
         let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'branch_log'::regclass";
@@ -198,12 +208,7 @@ async fn a_row_that_comes_between_the_look_and_the_lock_stays() {
     batches::insert(&mut insert, &mut batch, Uuid::now_v7()).await.unwrap();
     let refusal = Refusal::new("FENCED", "in between");
     super::super::write::insert_aborted(&mut insert, &[(fenced, &refusal)]).await.unwrap();
-    let log = past.world.log.clone();
-    let dropping =
-        tokio::spawn(async move { log.drop_partition_within(over(ended), Duration::from_secs(20)).await.unwrap() });
-    past.somebody_waits().await;
-    insert.commit().await.unwrap();
-    assert_eq!(dropping.await.unwrap(), Some(1));
+    assert_eq!(past.drop_meanwhile(ended, insert).await, Some(1));
     assert_eq!(past.world.state(sold).await, None);
     assert_eq!(past.world.state(pending).await, Some(BranchState::Prepared));
     assert_eq!(past.world.state(fenced).await, Some(BranchState::Aborted));
@@ -239,12 +244,7 @@ async fn what_a_process_of_an_earlier_version_writes_goes_or_stays_as_any() {
     let ended = past.end(0).await;
     let mut insert = past.world.pool.begin().await.unwrap();
     earlier(&mut insert, later, 1).await;
-    let log = past.world.log.clone();
-    let dropping =
-        tokio::spawn(async move { log.drop_partition_within(over(ended), Duration::from_secs(20)).await.unwrap() });
-    past.somebody_waits().await;
-    insert.commit().await.unwrap();
-    assert_eq!(dropping.await.unwrap(), Some(1));
+    assert_eq!(past.drop_meanwhile(ended, insert).await, Some(1));
     assert_eq!(past.world.state(gone).await, None);
     assert_eq!(past.world.state(late).await, Some(BranchState::Committed));
     assert_eq!(past.world.state(later).await, Some(BranchState::Prepared));
