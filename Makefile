@@ -10,7 +10,7 @@ VERIFY_SKU ?= --attempts 2 --participants 1 --units 1 --no-end-horizons --depth-
 SEEDS ?= --from 0 --count 1000000 --threads 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-lint setup-fuzz build demo test lint chaos verify fuzz bench clean-demo
+.PHONY: help setup setup-lint setup-fuzz build demo test lint chaos verify fuzz profile release bench clean-demo
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -47,6 +47,12 @@ setup-fuzz: ## Install what `make fuzz` needs besides (a C++ compiler; cargo-fuz
 
 fuzz: setup-fuzz ## Try all that is decoded with made-up inputs, FUZZ_SECONDS a target (30; the first build takes minutes)
 	@scripts/fuzz.sh
+
+profile: setup ## Record what orders make the services do; `make release` and `make bench` then build them by that
+	@scripts/release.sh --profile
+
+release: setup ## Build what is run in earnest, by the profile if there is one (writes target/programs)
+	@scripts/release.sh
 
 bench: setup ## Compare with one Postgres alone on this machine, half an hour or BENCH="--quick" (writes target/bench)
 	@scripts/bench.sh $(BENCH)
