@@ -13,23 +13,23 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete && \
     done
 
 FROM rust:1.95-slim-bookworm AS build
-ENV CARGO_TARGET_DIR=/target
+# Backtraces keep their function names, without the bulk of debug information.
+ENV CARGO_TARGET_DIR=/target CARGO_PROFILE_RELEASE_STRIP=debuginfo \
+    BUILD="cargo build --release --locked -p coordinator -p inventory-svc -p order-svc -p payment-svc -p cli"
 # For the allocator, which is built from C.
 RUN command -v make > /dev/null || { apt-get update && apt-get install -y --no-install-recommends make; }
 WORKDIR /src
-# The profile of `make profile`, if there is one: Cargo.lock always is, and a pattern may match nothing.
-COPY Cargo.lock target/profile/*.profdat[a] /target/profile/
-COPY scripts/release.sh scripts/system.sh scripts/
 COPY --from=manifests /src .
-RUN scripts/release.sh && find . -name '*.rs' -delete
+RUN $BUILD && find . -name '*.rs' -delete
 COPY . .
 # Newer than the empty crates: cargo compares times, and the files may be older than this image.
-# Backtraces keep their function names, without the bulk of debug information.
-RUN find . -name '*.rs' -exec touch {} + && scripts/release.sh && strip --strip-debug /target/programs/*
+RUN find . -name '*.rs' -exec touch {} + && \
+    $BUILD && \
+    mkdir /out && cd /target/release && cp coordinator inventory-svc order-svc payment-svc assent /out/
 
 FROM debian:bookworm-slim
 RUN groupadd --gid 10001 assent && \
     useradd --no-create-home --shell /usr/sbin/nologin --uid 10001 --gid assent assent
-COPY --from=build /target/programs/ /usr/local/bin/
+COPY --from=build /out/ /usr/local/bin/
 USER assent
 CMD ["assent", "--help"]
