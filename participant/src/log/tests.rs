@@ -346,13 +346,14 @@ async fn a_writer_whose_connection_is_cut_answers_what_stands() {
     let world = World::with_seats(1_000).await;
     let transactions: Vec<TransactionRef> = (0..300).map(|_| transaction()).collect();
     let cutting = async {
-        // Until the last one is answered, whatever it takes.
-        loop {
+        // Until the last one is answered. Each connection lives a little longer than the one before, as on a slow machine
+        // none might come to vote.
+        for lives_us in (7_000..).step_by(500) {
             sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'writer'")
                 .execute(&world.pool)
                 .await
                 .unwrap();
-            tokio::time::sleep(Duration::from_millis(7)).await;
+            tokio::time::sleep(Duration::from_micros(lives_us)).await;
         }
     };
     let asking = async {
