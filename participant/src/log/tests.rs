@@ -145,6 +145,18 @@ impl World {
         GroupCommit::start(Arc::new(LogWork::new(Arc::new(Seats))), connect, Options::default())
     }
 
+    /// Cuts the writers' connections for ever. Each lives a little longer than the one before, as on a slow machine none
+    /// might get as far as writing.
+    async fn cut_writers(&self) {
+        for lives_us in (7_000..).step_by(500) {
+            sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'writer'")
+                .execute(&self.pool)
+                .await
+                .unwrap();
+            tokio::time::sleep(Duration::from_micros(lives_us)).await;
+        }
+    }
+
     async fn seats(&self) -> (i32, i32) {
         sqlx::query_as("SELECT free, sold FROM room").fetch_one(&self.pool).await.unwrap()
     }
@@ -345,17 +357,6 @@ async fn two_processes_of_a_service_never_sell_one_seat_twice() {
 async fn a_writer_whose_connection_is_cut_answers_what_stands() {
     let world = World::with_seats(1_000).await;
     let transactions: Vec<TransactionRef> = (0..300).map(|_| transaction()).collect();
-    let cutting = async {
-        // Until the last one is answered. Each connection lives a little longer than the one before, as on a slow machine
-        // none might come to vote.
-        for lives_us in (7_000..).step_by(500) {
-            sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'writer'")
-                .execute(&world.pool)
-                .await
-                .unwrap();
-            tokio::time::sleep(Duration::from_micros(lives_us)).await;
-        }
-    };
     let asking = async {
         let mut replies = Vec::new();
         for few in transactions.chunks(10) {
@@ -363,7 +364,7 @@ async fn a_writer_whose_connection_is_cut_answers_what_stands() {
         }
         replies
     };
-    let replies = tokio::select! { replies = asking => replies, () = cutting => unreachable!() };
+    let replies = tokio::select! { replies = asking => replies, () = world.cut_writers() => unreachable!() };
     let mut yes = 0;
     for (transaction, reply) in transactions.iter().zip(&replies) {
         let state = world.state(*transaction).await;

@@ -228,23 +228,13 @@ async fn decisions_whose_outcome_was_lost_take_effect_once() {
     for part in all.chunks(20) {
         world.prepare_all(part).await;
     }
-    let cutting = async {
-        // Each connection lives a little longer than the one before, or on a slow machine none would ever come to decide.
-        for lives_us in (7_000..).step_by(500) {
-            sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'writer'")
-                .execute(&world.pool)
-                .await
-                .unwrap();
-            tokio::time::sleep(Duration::from_micros(lives_us)).await;
-        }
-    };
     let deciding = async {
         for part in all.chunks(20) {
             // Until each has been acknowledged, as a coordinator does it.
             while world.commit_all(part).await.iter().any(|reply| matches!(reply, Reply::Unknown(_))) {}
         }
     };
-    tokio::select! { () = deciding => (), () = cutting => unreachable!() }
+    tokio::select! { () = deciding => (), () = world.cut_writers() => unreachable!() }
     assert_eq!(world.seats().await, (600, 400));
     world.is_sound().await;
 }
