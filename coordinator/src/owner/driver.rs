@@ -18,6 +18,9 @@ use super::events::Happened;
 
 /// News that are taken at once, at most.
 const MAX_NEWS: usize = 256;
+/// Attempts that are followed up together, at most: more than orders that are decided together, so that the decisions about
+/// these reach a participant together as well, which then closes what it prepared as a whole.
+const MAX_LEFT: usize = 2048;
 /// How long it sleeps when nothing is scheduled.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -65,7 +68,7 @@ async fn drive(mut queue: mpsc::UnboundedReceiver<News>, schedule: Arc<Schedule>
         let next = next.unwrap_or_else(|| Instant::now() + IDLE);
         let is_closed = tokio::select! {
             biased;
-            count = queue.recv_many(&mut news, MAX_NEWS), if left.len() < MAX_NEWS => count == 0,
+            count = queue.recv_many(&mut news, MAX_NEWS), if left.len() < MAX_LEFT => count == 0,
             () = tokio::task::yield_now(), if !left.is_empty() => {
                 follow_up(&mut left);
                 false
