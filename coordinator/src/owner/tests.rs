@@ -45,6 +45,21 @@ async fn an_order_that_all_accept_is_committed_everywhere() {
     }
 }
 
+/// As a participant has prepared them: then it can close the batch and need not touch its rows.
+#[tokio::test]
+async fn what_is_decided_together_is_committed_together() {
+    const ORDERS: usize = 400;
+    let world = World::start().await;
+    let coordinator = world.coordinator("one").await;
+    let names: Vec<String> = (0..ORDERS).map(|number| format!("request-{number}")).collect();
+    let answers = join_all(names.iter().map(|name| place(&coordinator, name, order("A"), 20_000))).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Answer::Accepted { .. })), "{answers:?}");
+    for participant in world.participants() {
+        until("all are committed", async || participant.count(BranchState::Committed) == ORDERS).await;
+        assert_eq!(participant.commits(), [ORDERS]);
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_is_told_with_its_reason_each_time_and_nothing_stays() {
     let world = World::start().await;

@@ -46,6 +46,8 @@ struct Inner {
     ended_up_to: i64,
     /// Of what it was told END by id.
     ended: BTreeSet<String>,
+    /// How many transactions each COMMIT named.
+    commits: Vec<usize>,
 }
 
 /// The participant; clones share it.
@@ -84,6 +86,11 @@ impl FakeParticipant {
     /// Of what it was told END by id.
     pub fn ended(&self) -> BTreeSet<String> {
         self.inner.lock().unwrap().ended.clone()
+    }
+
+    /// How many transactions each COMMIT named, in their order.
+    pub fn commits(&self) -> Vec<usize> {
+        self.inner.lock().unwrap().commits.clone()
     }
 
     /// The state of a transaction's row.
@@ -216,6 +223,7 @@ impl ParticipantService for FakeParticipant {
     async fn commit(&self, request: Request<wire::CommitRequest>) -> Result<Response<wire::CommitResponse>, Status> {
         self.mood()?;
         let transactions = request.into_inner().transactions;
+        self.inner.lock().unwrap().commits.push(transactions.len());
         let acknowledgements = transactions.iter().map(|it| self.settle(&it.transaction_id, true)).collect();
         Ok(Response::new(wire::CommitResponse { acknowledgements }))
     }
